@@ -1,0 +1,112 @@
+//! The memory engine: the [`Ledger`] behind a mutex.
+//!
+//! One process only. Everything is answered in the call itself; the future that it returns is ready.
+
+use std::os::fd::BorrowedFd;
+use std::pin::Pin;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::claim::{Claim, ClaimRef, Leave, Refresh};
+use crate::clock::Env;
+use crate::engine::{
+    Batch, ClockKind, Durability, Engine, EngineInfo, Hint, Hints, Page, Query, Reach, Reply, Standing,
+    TokensRise, Validity, Wakeups,
+};
+use crate::error::Result;
+use crate::inbox::Inbox;
+use crate::ledger::Ledger;
+
+/// Locks between the tasks and threads of one process.
+///
+/// Clones share their queues. Tokens start at the wall clock in microseconds, so those of the next run of the
+/// program are higher as long as the clock has not gone back meanwhile.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    ledger: Mutex<Ledger>,
+    inbox: Inbox,
+    env: Env,
+}
+
+static INFO: LazyLock<EngineInfo> = LazyLock::new(|| {
+    let mut info = EngineInfo::least("memory");
+    info.reach = Reach::Process;
+    info.durability = Durability::Volatile;
+    info.clock = ClockKind::ServerBoot;
+    info.wakeups = Wakeups::Push;
+    info.validity = Validity::Proven;
+    info.ttl_min = Duration::from_millis(10);
+    info.batch_max = 1024;
+    info.shared = true;
+    info.at_least = true;
+    info.tokens_rise = TokensRise::ClockAhead;
+    info
+});
+
+impl Memory {
+    /// An empty engine.
+    pub fn new(env: Env) -> Self {
+        let ledger = Mutex::new(Ledger::new(env.clock.wall_micros()));
+        Self { shared: Arc::new(Shared { ledger, inbox: Inbox::default(), env }) }
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        // The ledger's only panic is the end of all tokens, before anything has changed.
+        self.shared.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Applies a batch and tells the hand-overs.
+    fn apply<T, A>(&self, batch: Batch<A>, mut step: impl FnMut(&mut Ledger, A) -> T) -> Reply<T>
+    where
+        T: Send + 'static,
+        A: Send + 'static,
+    {
+        let mut ledger = self.ledger();
+        let results: Batch<Result<T>> = batch.into_iter().map(|item| Ok(step(&mut ledger, item))).collect();
+        let told: Batch<_> = ledger.hand_overs().collect();
+        drop(ledger);
+        for hand_over in told {
+            self.shared.inbox.deliver(hand_over.id, Hint::Held(hand_over.token));
+        }
+        Box::pin(std::future::ready(results))
+    }
+}
+
+impl Engine for Memory {
+    fn info(&self) -> &EngineInfo {
+        &INFO
+    }
+
+    fn join(&self, claims: Batch<Claim>) -> Reply<Standing> {
+        let now = self.shared.env.now();
+        self.apply(claims, |ledger, claim| ledger.join(now, claim))
+    }
+
+    fn refresh(&self, claims: Batch<Refresh>) -> Reply<Standing> {
+        let now = self.shared.env.now();
+        self.apply(claims, |ledger, ask| ledger.refresh(now, &ask))
+    }
+
+    fn leave(&self, claims: Batch<Leave>) -> Reply<()> {
+        let now = self.shared.env.now();
+        self.apply(claims, |ledger, ask| ledger.leave(now, &ask))
+    }
+
+    fn watch(&self, claim: &ClaimRef) -> Hints {
+        self.shared.inbox.watch(claim.id)
+    }
+
+    fn inspect(&self, query: Query) -> Pin<Box<dyn Future<Output = Result<Page>> + Send>> {
+        let page = self.ledger().inspect(self.shared.env.now(), &query);
+        Box::pin(std::future::ready(Ok(page)))
+    }
+
+    fn lifeline(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}
