@@ -38,11 +38,9 @@ impl FromStr for ClaimId {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        (text.len() == 32)
-            .then(|| u128::from_str_radix(text, 16).ok())
-            .flatten()
-            .map(Self)
-            .ok_or_else(|| Error::new(ErrorKind::InvalidInput, "claim id", "a claim id is 32 hexadecimal digits"))
+        (text.len() == 32).then(|| u128::from_str_radix(text, 16).ok()).flatten().map(Self).ok_or_else(|| {
+            Error::new(ErrorKind::InvalidInput, "claim id", "a claim id is 32 hexadecimal digits")
+        })
     }
 }
 

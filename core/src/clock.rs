@@ -55,7 +55,11 @@ impl Sub<Duration> for Moment {
 
 impl fmt::Debug for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if *self == Self::NEVER { f.write_str("never") } else { write!(f, "{:?}", Duration::from_nanos(self.0)) }
+        if *self == Self::NEVER {
+            f.write_str("never")
+        } else {
+            write!(f, "{:?}", Duration::from_nanos(self.0))
+        }
     }
 }
 

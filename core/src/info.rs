@@ -195,7 +195,9 @@ impl EngineInfo {
                 Guarantee::AtLeast => "it has no at-least hold".into(),
                 Guarantee::Shared => "it has only whole locks".into(),
                 Guarantee::OrdersForeign => "its tokens do not order other clients".into(),
-                Guarantee::TokensRise(_) => format!("its tokens rise as long as: {}", word(&self.tokens_rise)),
+                Guarantee::TokensRise(_) => {
+                    format!("its tokens rise as long as: {}", word(&self.tokens_rise))
+                }
             };
             format!("the engine `{}` does not give {guarantee}: {has}", self.engine)
         })

@@ -4,21 +4,26 @@
 //! a layer: it knows no engine but its own, no exporter and no TLS.
 
 pub mod claim;
+pub mod client;
 pub mod clock;
 pub mod engine;
 mod error;
 pub mod inbox;
 mod info;
 pub mod ledger;
+mod lock;
 mod memory;
 mod name;
+pub mod observe;
 mod token;
 pub mod url;
 
 pub use claim::{Claim, ClaimId, ClaimRef, Leave, Manner, Meta, Refresh};
+pub use client::{Builder, Client, Driver};
 pub use clock::{Clock, Env, Moment, Rng};
 pub use engine::{Batch, Engine, EngineInfo, Guarantee, Hint, Hints, Page, Query, Reply, Standing};
 pub use error::{Error, ErrorKind, Outcome, Result};
+pub use lock::{Guard, Lease, Mode, Mutex, Permit, RwLock, Semaphore};
 pub use memory::Memory;
 pub use name::{NAME_BYTES_MAX, Name};
 pub use token::{Mint, TOKEN_END, Token};

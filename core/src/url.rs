@@ -34,7 +34,8 @@ impl EngineUrl {
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if there is no scheme or an option has no value.
     pub fn parse(url: &str) -> Result<Self> {
-        let Some((scheme, rest)) = url.split_once(':').filter(|(s, _)| !s.is_empty() && !s.contains('/')) else {
+        let Some((scheme, rest)) = url.split_once(':').filter(|(s, _)| !s.is_empty() && !s.contains('/'))
+        else {
             return Err(refuse(format!(
                 "`{url}` is not an engine URL; it starts with a scheme, as in `sqlite:/var/lib/locks.db`"
             )));
@@ -45,7 +46,9 @@ impl EngineUrl {
             .filter(|pair| !pair.is_empty())
             .map(|pair| match pair.split_once('=') {
                 Some((key, value)) => Ok((decode(key)?, decode(value)?)),
-                None => Err(refuse(format!("the option `{pair}` in the engine URL has no value; write `{pair}=…`"))),
+                None => Err(refuse(format!(
+                    "the option `{pair}` in the engine URL has no value; write `{pair}=…`"
+                ))),
             })
             .collect::<Result<_>>()?;
         Ok(Self { scheme: scheme.to_ascii_lowercase(), rest: decode(rest)?, options, asked: Vec::new() })
@@ -107,7 +110,8 @@ pub fn parse_duration(text: &str) -> Result<Duration> {
     };
     let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
-    let seconds: f64 = number.trim().parse().map_err(|_| bad("write a number and a unit, as in `30s` or `500ms`"))?;
+    let seconds: f64 =
+        number.trim().parse().map_err(|_| bad("write a number and a unit, as in `30s` or `500ms`"))?;
     if seconds < 0.0 {
         return Err(bad("it is negative"));
     }
@@ -155,8 +159,10 @@ mod tests {
         assert_eq!(parse_duration("1.5s").unwrap(), Duration::from_millis(1500));
         assert_eq!(parse_duration("250ms").unwrap(), Duration::from_millis(250));
         assert_eq!(parse_duration("2m").unwrap(), Duration::from_secs(120));
-        let said: Vec<String> =
-            ["", "5", "-3s", "1d", "x", "9e99h"].iter().map(|t| parse_duration(t).unwrap_err().to_string()).collect();
+        let said: Vec<String> = ["", "5", "-3s", "1d", "x", "9e99h"]
+            .iter()
+            .map(|t| parse_duration(t).unwrap_err().to_string())
+            .collect();
         insta::assert_debug_snapshot!(said);
     }
 }

@@ -192,6 +192,7 @@ impl Queue {
                 meta: e.claim.meta.clone(),
             })
             .collect();
-        Some(QueueView { name: name.clone(), capacity: self.capacity()?, claims }).filter(|v| !v.claims.is_empty())
+        Some(QueueView { name: name.clone(), capacity: self.capacity()?, claims })
+            .filter(|v| !v.claims.is_empty())
     }
 }

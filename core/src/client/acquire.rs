@@ -1,0 +1,381 @@
+//! How a caller comes to hold a claim, and how it lets go: the futures that are polled in the caller's own task.
+//!
+//! A claim exists before the first byte is sent, and from then on somebody always owns it: the attempt here, the
+//! guard, or the driver. There is no await point at which dropping the future leaks it.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+
+use crate::claim::{CAPACITY_MAX, Claim, ClaimId, Meta, PAYLOAD_BYTES_MAX};
+use crate::client::hold::{End, Heard, Hold, Phase};
+use crate::client::race::race;
+use crate::client::roll::Orphan;
+use crate::client::{Client, no_answer};
+use crate::clock::{Moment, Sleep};
+use crate::engine::{Batch, Hint, Hints, Refusal, Reply, Standing};
+use crate::error::{Error, ErrorKind, Outcome, Result};
+use crate::name::Name;
+use crate::observe::What;
+
+/// The pause before a `join` with an unknown outcome is asked again; it doubles.
+const RETRY_PAUSE_MIN: Duration = Duration::from_millis(10);
+
+/// How long a caller is willing to wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Patience {
+    /// Not at all.
+    None,
+    /// This long.
+    For(Duration),
+    /// For ever.
+    Endless,
+}
+
+/// What a caller asks for.
+#[derive(Clone, Debug)]
+pub(crate) struct Ask {
+    pub(crate) name: Name,
+    pub(crate) capacity: u32,
+    pub(crate) weight: u32,
+    pub(crate) terms: Terms,
+}
+
+/// The terms of a hold that a caller may set.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Terms {
+    pub(crate) ttl: Option<Duration>,
+    pub(crate) at_least: Duration,
+    pub(crate) at_most: Option<Duration>,
+    pub(crate) payload: Option<Arc<str>>,
+}
+
+/// A hold that has begun.
+pub(crate) type Started = Arc<Hold>;
+
+/// How waiting in a queue ended.
+enum Waited {
+    Held,
+    /// The claim died in the queue: once more, at the end of it.
+    Again,
+    OutOfPatience,
+    Failed(Error),
+}
+
+impl Client {
+    /// Comes to hold what is asked for; `None` if it takes longer than the caller's patience.
+    pub(crate) async fn acquire(&self, ask: &Ask, patience: Patience) -> Result<Option<Started>> {
+        let (ttl, at_most) = self.terms(ask)?;
+        let shared = &self.shared;
+        let began = shared.env.now();
+        let until = match patience {
+            Patience::For(span) => began + span,
+            Patience::None | Patience::Endless => Moment::NEVER,
+        };
+        loop {
+            if shared.roll.is_closed() {
+                return Err(Error::new(ErrorKind::Closed, "lock", "the client has been shut down"));
+            }
+            let claim = Claim {
+                name: ask.name.clone(),
+                id: ClaimId(shared.env.rng.next()),
+                capacity: ask.capacity,
+                weight: ask.weight,
+                ttl,
+                at_least: ask.terms.at_least,
+                meta: Meta { owner: Arc::clone(&shared.owner), payload: ask.terms.payload.clone() },
+            };
+            let mut attempt = Attempt::new(self, claim, at_most);
+            let waited = match attempt.join(until).await? {
+                Joined::Held => Waited::Held,
+                Joined::Queued if matches!(patience, Patience::None) => Waited::OutOfPatience,
+                Joined::Queued => attempt.wait(until).await,
+                Joined::Again => Waited::Again,
+                Joined::OutOfPatience => Waited::OutOfPatience,
+            };
+            match waited {
+                Waited::Held => return Ok(Some(attempt.succeed(began))),
+                Waited::Again => {}
+                Waited::Failed(error) => return Err(error.with("lock", &ask.name)),
+                Waited::OutOfPatience => {
+                    if shared.observer.is_some() {
+                        shared.tell(&attempt.hold, What::TimedOut { waited: shared.env.now().since(began) });
+                    }
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    /// Lets go in the caller's own task.
+    pub(crate) async fn release(&self, hold: &Started) -> Result<()> {
+        let shared = &self.shared;
+        let now = shared.env.now();
+        let Some((held, valid)) = shared.strike(hold, now) else { return Ok(()) };
+        shared.tell(hold, What::Released { held });
+        let leaving = shared.leaving(hold, now);
+        if (shared.rules.leaves)() {
+            let call = shared.engine.leave(Batch::from_iter([leaving.leave.clone()]));
+            // Whatever happens from here on, the driver says it again until it is certain.
+            let mut insurance = Insurance { client: self, hold, paid: false };
+            let mut call = call;
+            match race(&mut call, &*shared.env.clock, leaving.until).await.map(|mut answers| answers.pop()) {
+                Some(Some(Ok(()))) => insurance.paid = true,
+                Some(Some(Err(error))) => return Err(error.with("lock", &hold.claim.name)),
+                Some(None) => return Err(no_answer("release")),
+                None => return Err(unanswered("release", hold)),
+            }
+        }
+        if valid { Ok(()) } else { Err(lost(&hold.claim.name)) }
+    }
+
+    /// Checks what can be checked before anything is sent.
+    fn terms(&self, ask: &Ask) -> Result<(Duration, Option<Duration>)> {
+        let info = &self.shared.info;
+        let refuse = |kind, message: String| Err(Error::new(kind, "lock", message).with("lock", &ask.name));
+        let bad = |message: String| refuse(ErrorKind::InvalidInput, message);
+        if ask.capacity == 0 || ask.capacity > CAPACITY_MAX {
+            return bad(format!("a semaphore has 1 to {CAPACITY_MAX} permits, not {}", ask.capacity));
+        }
+        if ask.weight == 0 || ask.weight > ask.capacity {
+            return bad(format!(
+                "{} of {} permits cannot be had; ask for 1 to {1}",
+                ask.weight, ask.capacity
+            ));
+        }
+        if ask.capacity > 1 && !info.shared {
+            let message = format!("the engine `{}` has only whole locks, no readers or permits", info.engine);
+            return refuse(ErrorKind::Unsupported, message);
+        }
+        let ttl = ask.terms.ttl.unwrap_or(self.shared.ttl);
+        if ttl < info.ttl_min || ttl > info.ttl_max {
+            return bad(format!(
+                "a TTL of {ttl:?} is outside what the engine `{}` offers; use {:?} to {:?}",
+                info.engine, info.ttl_min, info.ttl_max
+            ));
+        }
+        let step = info.ttl_step.as_nanos().max(1);
+        let ttl =
+            Duration::from_nanos(u64::try_from(ttl.as_nanos().div_ceil(step) * step).unwrap_or(u64::MAX));
+        if !ask.terms.at_least.is_zero() && !info.at_least {
+            return refuse(
+                ErrorKind::Unsupported,
+                format!("the engine `{}` has no at-least hold", info.engine),
+            );
+        }
+        if ask.terms.at_least > info.ttl_max {
+            return bad(format!("an at-least hold of {:?} is over {:?}", ask.terms.at_least, info.ttl_max));
+        }
+        if let Some(most) = ask.terms.at_most.filter(|&most| most < ask.terms.at_least.max(info.ttl_min)) {
+            return bad(format!(
+                "an at-most hold of {most:?} is less than {:?}, the at-least hold or the engine's shortest TTL",
+                ask.terms.at_least.max(info.ttl_min)
+            ));
+        }
+        if let Some(payload) = ask.terms.payload.as_deref().filter(|p| p.len() > PAYLOAD_BYTES_MAX) {
+            return bad(format!(
+                "a payload of {} bytes is over the limit of {PAYLOAD_BYTES_MAX}",
+                payload.len()
+            ));
+        }
+        // A hold that may not last a whole TTL is not asked for longer.
+        Ok((ask.terms.at_most.map_or(ttl, |most| ttl.min(most.max(info.ttl_min))), ask.terms.at_most))
+    }
+}
+
+/// The error of a hold that ended too early.
+pub(crate) fn lost(name: &Name) -> Error {
+    Error::new(ErrorKind::Lost, "release", "the lock was lost before it was released")
+        .with_outcome(Outcome::Applied)
+        .with("lock", name)
+}
+
+fn unanswered(operation: &'static str, hold: &Hold) -> Error {
+    Error::new(ErrorKind::Unavailable, operation, "the engine did not answer in time")
+        .with_outcome(Outcome::Unknown)
+        .with("lock", &hold.claim.name)
+}
+
+/// How a `join` ended.
+enum Joined {
+    Held,
+    Queued,
+    Again,
+    OutOfPatience,
+}
+
+/// One claim on its way to being held. Dropped on the way, it is undone by the driver.
+struct Attempt<'a> {
+    client: &'a Client,
+    hold: Arc<Hold>,
+    call: Option<Reply<Standing>>,
+    /// The hold has become a guard's.
+    done: bool,
+}
+
+impl<'a> Attempt<'a> {
+    fn new(client: &'a Client, claim: Claim, at_most: Option<Duration>) -> Self {
+        let hold = Arc::new(Hold::new(claim, at_most, client.shared.env.now()));
+        Self { client, hold, call: None, done: false }
+    }
+
+    /// Sends the `join` until it is answered, the claim would be dead, or the caller's patience ends.
+    async fn join(&mut self, until: Moment) -> Result<Joined> {
+        let shared = &self.client.shared;
+        let (clock, rules) = (&*shared.env.clock, &shared.rules);
+        let mut pause = RETRY_PAUSE_MIN;
+        let mut sent = shared.env.now();
+        let give_up = sent + self.hold.claim.ttl;
+        loop {
+            let call = self.call.insert(shared.engine.join(Batch::from_iter([self.hold.claim.clone()])));
+            let answer = match race(call, clock, give_up.min(until)).await {
+                Some(mut answers) => answers.pop().unwrap_or_else(|| Err(no_answer("lock"))),
+                None if shared.env.now() >= until => return Ok(Joined::OutOfPatience),
+                None => return Err(unanswered("lock", &self.hold)),
+            };
+            self.call = None;
+            let now = shared.env.now();
+            let error = match answer {
+                Err(error) => error,
+                Ok(Standing::Refused(why)) => return Err(self.refused(&why)),
+                Ok(standing) => {
+                    if let Standing::Queued { ahead, .. } = standing {
+                        shared.tell(&self.hold, What::Queued { ahead });
+                    }
+                    let heard = self.hold.hear(Ok(standing), sent, now, rules);
+                    if matches!(heard, Heard::Lost(_)) {
+                        return Ok(Joined::Again);
+                    }
+                    shared.roll.enter(&self.hold);
+                    let queued = matches!(self.hold.state().phase, Phase::Waiting);
+                    return Ok(if queued { Joined::Queued } else { Joined::Held });
+                }
+            };
+            let next = now + pause;
+            if !error.is_transient() || next >= give_up.min(until) {
+                return Err(error.with("lock", &self.hold.claim.name));
+            }
+            clock.sleep_until(next).await;
+            pause = (pause * 2).min(self.hold.claim.waiting_ttl() / 6);
+            sent = shared.env.now();
+        }
+    }
+
+    /// Waits in the queue.
+    async fn wait(&mut self, until: Moment) -> Waited {
+        let shared = &self.client.shared;
+        let mut hints: Hints = shared.engine.watch(&self.hold.claim.key());
+        let mut told = true;
+        let mut patience: Option<Sleep> = None;
+        loop {
+            let mut changed = pin!(self.hold.changed.notified());
+            changed.as_mut().enable();
+            match &self.hold.state().phase {
+                Phase::Held => return Waited::Held,
+                Phase::Joining | Phase::Waiting => {}
+                Phase::Ended(End::Failed(error)) => return Waited::Failed(error.clone()),
+                Phase::Ended(_) => return Waited::Again,
+            }
+            if until != Moment::NEVER && patience.is_none() {
+                patience = Some(shared.env.clock.sleep_until(until));
+            }
+            tokio::select! {
+                biased;
+                () = changed => {}
+                hint = hints.next(), if told => match hint {
+                    Some(hint) => self.follow(hint),
+                    None => told = false,
+                },
+                () = async { patience.as_mut().expect("guarded").await }, if patience.is_some() => {
+                    return Waited::OutOfPatience;
+                }
+            }
+        }
+    }
+
+    /// Follows a hint: the hold begins, or the driver looks.
+    fn follow(&self, hint: Hint) {
+        let shared = &self.client.shared;
+        let now = shared.env.now();
+        match hint {
+            Hint::Held(token) => {
+                self.hold.hear_hint(token, now, &shared.rules);
+            }
+            Hint::Look => self.hold.look(now),
+        }
+        shared.roll.place(&self.hold);
+    }
+
+    /// The hold is the caller's.
+    fn succeed(mut self, began: Moment) -> Started {
+        self.done = true;
+        let shared = &self.client.shared;
+        if shared.observer.is_some() {
+            let state = self.hold.state();
+            if let Some(token) = state.token {
+                let waited = state.started.since(began);
+                drop(state);
+                shared.tell(&self.hold, What::Acquired { token, waited });
+            }
+        }
+        Arc::clone(&self.hold)
+    }
+
+    fn refused(&self, why: &Refusal) -> Error {
+        let claim = &self.hold.claim;
+        let message = match why {
+            Refusal::Capacity { current } => format!(
+                "the lock is in use as {}, but it was asked for as {}; all users of a name must agree",
+                kind_of(*current),
+                kind_of(claim.capacity)
+            ),
+            Refusal::QueueFull { max } => {
+                format!("{max} claims stand in the lock's queue, which is the most")
+            }
+        };
+        Error::new(ErrorKind::Refused, "lock", message).with("lock", &claim.name)
+    }
+}
+
+/// What a capacity is used as.
+fn kind_of(capacity: u32) -> String {
+    match capacity {
+        1 => "a mutex".into(),
+        CAPACITY_MAX => "a reader/writer lock".into(),
+        n => format!("a semaphore of {n}"),
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        let shared = &self.client.shared;
+        let now = shared.env.now();
+        shared.strike(&self.hold, now);
+        let leaving = shared.leaving(&self.hold, now);
+        match self.call.take() {
+            Some(call) => shared.roll.adopt(Orphan { call, leaving }),
+            None => shared.roll.leave(leaving),
+        }
+    }
+}
+
+/// Queues the `leave` again unless it has been confirmed.
+struct Insurance<'a> {
+    client: &'a Client,
+    hold: &'a Started,
+    paid: bool,
+}
+
+impl Drop for Insurance<'_> {
+    fn drop(&mut self) {
+        if !self.paid {
+            let shared = &self.client.shared;
+            shared.end(self.hold, shared.env.now());
+        }
+    }
+}

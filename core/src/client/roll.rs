@@ -1,0 +1,190 @@
+//! Every claim that a client answers for, by when something is due for it, and what its dropped futures left.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::claim::{ClaimId, Leave};
+use crate::client::hold::Hold;
+use crate::clock::Moment;
+use crate::engine::{Reply, Standing};
+
+/// A claim that must go: tried again until it would be dead anyway.
+#[derive(Debug)]
+pub(crate) struct Leaving {
+    pub(crate) leave: Leave,
+    pub(crate) until: Moment,
+    pub(crate) failures: u32,
+}
+
+/// A call whose future was dropped before the answer. It is completed before the claim leaves, so that the
+/// `leave` cannot overtake the `join`.
+pub(crate) struct Orphan {
+    pub(crate) call: Reply<Standing>,
+    pub(crate) leaving: Leaving,
+}
+
+impl std::fmt::Debug for Orphan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Orphan").field(&self.leaving).finish()
+    }
+}
+
+/// The roll.
+#[derive(Debug, Default)]
+pub(crate) struct Roll {
+    inner: Mutex<Inner>,
+    /// The driver has something to do before the time it sleeps until.
+    pub(crate) wake: Notify,
+    /// The driver has finished what there was to do.
+    pub(crate) idle: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    due: BTreeMap<(Moment, ClaimId), Arc<Hold>>,
+    orphans: Vec<Orphan>,
+    leaving: Vec<Leaving>,
+    /// What the driver sleeps until.
+    wake_at: Moment,
+    /// Calls and leaves that the driver has taken and not finished.
+    in_hand: usize,
+    /// No new claims.
+    closed: bool,
+    /// Nobody is left who could make claims.
+    abandoned: bool,
+}
+
+/// What the driver takes from the roll at a time.
+#[derive(Debug, Default)]
+pub(crate) struct Work {
+    pub(crate) due: Vec<Arc<Hold>>,
+    pub(crate) orphans: Vec<Orphan>,
+    pub(crate) leaving: Vec<Leaving>,
+}
+
+/// Where a hold stands; read and changed only under the roll's lock.
+fn key(hold: &Hold) -> (Moment, ClaimId) {
+    (Moment::from_nanos(hold.listed_at.load(Ordering::Relaxed)), hold.claim.id)
+}
+
+impl Roll {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Nothing under this lock can panic between two changes that belong together.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Enters a claim.
+    pub(crate) fn enter(&self, hold: &Arc<Hold>) {
+        let next = hold.next();
+        let mut inner = self.lock();
+        hold.listed_at.store(next.as_nanos(), Ordering::Relaxed);
+        inner.due.insert(key(hold), Arc::clone(hold));
+        self.wake_before(inner, next);
+    }
+
+    /// Moves a claim to where its next due time says, if it has not been struck off meanwhile.
+    pub(crate) fn place(&self, hold: &Arc<Hold>) {
+        let next = hold.next();
+        let mut inner = self.lock();
+        if hold.listed_at.load(Ordering::Relaxed) == next.as_nanos() {
+            return;
+        }
+        if let Some(entry) = inner.due.remove(&key(hold)) {
+            hold.listed_at.store(next.as_nanos(), Ordering::Relaxed);
+            inner.due.insert(key(hold), entry);
+            self.wake_before(inner, next);
+        }
+    }
+
+    /// Strikes a claim off.
+    pub(crate) fn strike(&self, hold: &Arc<Hold>) {
+        self.lock().due.remove(&key(hold));
+    }
+
+    /// Leaves a claim to the driver to end.
+    pub(crate) fn leave(&self, leaving: Leaving) {
+        let mut inner = self.lock();
+        inner.leaving.push(leaving);
+        self.wake_before(inner, Moment::BOOT);
+    }
+
+    /// Leaves an unfinished call to the driver to complete and undo.
+    pub(crate) fn adopt(&self, orphan: Orphan) {
+        let mut inner = self.lock();
+        inner.orphans.push(orphan);
+        self.wake_before(inner, Moment::BOOT);
+    }
+
+    fn wake_before(&self, mut inner: MutexGuard<'_, Inner>, at: Moment) {
+        if at < inner.wake_at {
+            inner.wake_at = at;
+            drop(inner);
+            self.wake.notify_one();
+        }
+    }
+
+    /// What is due at `now`: if anything is, then with it what is near enough to go together.
+    pub(crate) fn take(&self, now: Moment, horizon: Duration, finished: usize) -> Work {
+        let mut inner = self.lock();
+        inner.in_hand -= finished;
+        let anything = inner.due.first_key_value().is_some_and(|((at, _), _)| *at <= now);
+        let last = (now + horizon, ClaimId(u128::MAX));
+        let due = if anything {
+            inner.due.range(..=last).map(|(_, l)| Arc::clone(l)).collect()
+        } else {
+            Vec::new()
+        };
+        let work = Work {
+            due,
+            orphans: std::mem::take(&mut inner.orphans),
+            leaving: std::mem::take(&mut inner.leaving),
+        };
+        inner.in_hand += work.orphans.len() + work.leaving.len();
+        work
+    }
+
+    /// Says until when the driver may sleep, given when it must be up for its own sake; `None` if its work is
+    /// done for ever.
+    pub(crate) fn rest(&self, own: Moment) -> Option<Moment> {
+        let mut inner = self.lock();
+        let fresh = !inner.orphans.is_empty() || !inner.leaving.is_empty();
+        if inner.in_hand == 0 && !fresh {
+            self.idle.notify_waiters();
+            if inner.abandoned && inner.due.is_empty() {
+                return None;
+            }
+        }
+        let next = inner.due.first_key_value().map_or(Moment::NEVER, |((at, _), _)| *at);
+        inner.wake_at = if fresh { Moment::BOOT } else { next.min(own) };
+        Some(inner.wake_at)
+    }
+
+    /// No new claims from now on; the ones that there are.
+    pub(crate) fn close(&self) -> Vec<Arc<Hold>> {
+        let mut inner = self.lock();
+        inner.closed = true;
+        inner.due.values().cloned().collect()
+    }
+
+    /// Whether new claims are refused.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    /// Nobody is left who could make claims: when the last leave is done, so is the driver.
+    pub(crate) fn abandon(&self) {
+        let mut inner = self.lock();
+        inner.abandoned = true;
+        self.wake_before(inner, Moment::BOOT);
+    }
+
+    /// How many leaves are not confirmed.
+    pub(crate) fn outstanding(&self) -> usize {
+        let inner = self.lock();
+        inner.in_hand + inner.orphans.len() + inner.leaving.len()
+    }
+}

@@ -1,0 +1,96 @@
+//! What callers see: mutex, reader/writer lock and semaphore, all on the one rule, and their guards.
+
+mod guard;
+mod mutex;
+mod rwlock;
+mod semaphore;
+
+use std::time::Duration;
+
+use crate::client::{Ask, Client, Patience};
+use crate::error::Result;
+
+pub use guard::{Guard, Lease, Mode, Permit};
+pub use mutex::Mutex;
+pub use rwlock::RwLock;
+pub use semaphore::Semaphore;
+
+/// The terms that every kind of lock takes, written once.
+macro_rules! terms {
+    () => {
+        /// How long the hold lives after each renewal; the client's default if not set. A dead holder keeps the
+        /// others out at most this long.
+        #[must_use]
+        pub fn ttl(mut self, ttl: std::time::Duration) -> Self {
+            self.terms.ttl = Some(ttl);
+            self
+        }
+
+        /// Keeps the others out at least this long, even if the lock is released or the process dies earlier:
+        /// for a job that must not run twice because two clocks differ.
+        #[must_use]
+        pub fn at_least(mut self, span: std::time::Duration) -> Self {
+            self.terms.at_least = span;
+            self
+        }
+
+        /// Ends the hold this long after it began, however busy the holder is: it is lost then.
+        #[must_use]
+        pub fn at_most(mut self, span: std::time::Duration) -> Self {
+            self.terms.at_most = Some(span);
+            self
+        }
+
+        /// What onlookers are told beside the owner, such as a leader's address; at most 1,024 bytes.
+        #[must_use]
+        pub fn payload(mut self, payload: &str) -> Self {
+            self.terms.payload = Some(payload.into());
+            self
+        }
+    };
+}
+pub(crate) use terms;
+
+/// Acquires and wraps.
+async fn acquire<G>(
+    client: &Client,
+    ask: Ask,
+    patience: Patience,
+    wrap: impl FnOnce(Lease, Client) -> G,
+) -> Result<Option<G>> {
+    let started = client.acquire(&ask, patience).await?;
+    Ok(started.map(|hold| wrap(Lease::new(client, hold), client.clone())))
+}
+
+/// Acquires with endless patience and wraps.
+async fn acquire_now<G>(client: &Client, ask: Ask, wrap: impl FnOnce(Lease, Client) -> G) -> Result<G> {
+    match acquire(client, ask, Patience::Endless, wrap).await? {
+        Some(guard) => Ok(guard),
+        None => unreachable!("endless patience does not end"),
+    }
+}
+
+/// Runs work under a guard: cancelled when the hold is lost, released when it is done.
+async fn run_under<T, Fut>(guard: Guard, work: impl FnOnce(Lease) -> Fut) -> Result<T>
+where
+    Fut: Future<Output = T>,
+{
+    let lease = Lease::clone(&guard);
+    let done = tokio::select! {
+        biased;
+        () = guard.lost() => None,
+        out = work(lease) => Some(out),
+    };
+    match done.filter(|_| guard.is_valid()) {
+        Some(out) => {
+            // Unconfirmed, the driver goes on with it; the work was done while the lock was held.
+            drop(guard.release().await);
+            Ok(out)
+        }
+        None => Err(crate::client::lost(guard.name())),
+    }
+}
+
+fn patience(span: Duration) -> Patience {
+    Patience::For(span)
+}

@@ -1,0 +1,138 @@
+//! From an engine URL to a client.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use leasehold_core::observe::Observer;
+use leasehold_core::url::{EngineUrl, suggestion};
+use leasehold_core::{Client, Engine, EngineInfo, Env, Error, ErrorKind, Guarantee, Memory, Result};
+
+/// The URL schemes that this build knows.
+pub const SCHEMES: &[&str] = &[
+    "memory",
+    #[cfg(feature = "sqlite")]
+    "sqlite",
+];
+
+/// What each engine of this build can do and guarantees, in the order of [`SCHEMES`].
+pub fn engines() -> Vec<EngineInfo> {
+    vec![
+        Memory::new(Env::system()).info().clone(),
+        #[cfg(feature = "sqlite")]
+        leasehold_sqlite::info().clone(),
+    ]
+}
+
+/// Connects to the engine of this URL: `memory:`, `sqlite:` (the default place), `sqlite:PATH`.
+///
+/// Awaiting the result connects; the methods of [`Connect`] set what else is wanted first.
+///
+/// ```
+/// # async fn example() -> leasehold::Result<()> {
+/// use leasehold::{Guarantee, Purpose};
+/// let locks = leasehold::connect("sqlite:").require([Guarantee::Purpose(Purpose::Correctness)]).await?;
+/// # Ok(()) }
+/// ```
+pub fn connect(url: &str) -> Connect {
+    Connect { url: url.to_owned(), ttl: None, owner: None, required: Vec::new(), observer: None }
+}
+
+/// A connection to be made; see [`connect`].
+#[derive(Debug)]
+#[must_use = "nothing is connected before it is awaited"]
+pub struct Connect {
+    url: String,
+    ttl: Option<Duration>,
+    owner: Option<String>,
+    required: Vec<Guarantee>,
+    observer: Option<Arc<dyn Observer>>,
+}
+
+impl Connect {
+    /// The TTL of locks that do not set their own; 30 s by default.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(ttl);
+        self
+    }
+
+    /// Who claims, as others see it; by default `host:pid`.
+    pub fn owner(mut self, owner: &str) -> Self {
+        self.owner = Some(owner.to_owned());
+        self
+    }
+
+    /// Refuses to connect to an engine that does not give these guarantees.
+    pub fn require(mut self, guarantees: impl IntoIterator<Item = Guarantee>) -> Self {
+        self.required.extend(guarantees);
+        self
+    }
+
+    /// Who hears of what happens to claims.
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    async fn now(self) -> Result<Client> {
+        let engine = open(&self.url).await?;
+        let mut builder = Client::builder_dyn(engine).require(self.required);
+        if let Some(ttl) = self.ttl {
+            builder = builder.ttl(ttl);
+        }
+        if let Some(owner) = &self.owner {
+            builder = builder.owner(owner);
+        }
+        if let Some(observer) = self.observer {
+            builder = builder.observer(observer);
+        }
+        builder.spawn()
+    }
+}
+
+impl IntoFuture for Connect {
+    type Output = Result<Client>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Result<Client>> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.now())
+    }
+}
+
+/// The engine of this URL, for those who build their own client or wrap engines in layers.
+///
+/// # Errors
+/// [`ErrorKind::InvalidInput`] for a URL, scheme or option that is not known, naming the nearest; otherwise what
+/// the engine says when it is opened.
+///
+/// # Cancel safety
+/// Dropped on the way, nothing stays open.
+pub async fn open(url: &str) -> Result<Arc<dyn Engine>> {
+    let url = EngineUrl::parse(url)?;
+    match url.scheme() {
+        "memory" => {
+            if !url.rest().is_empty() {
+                return Err(Error::new(
+                    ErrorKind::InvalidInput,
+                    "engine URL",
+                    format!("`memory:` has nothing behind the colon, not `{}`", url.rest()),
+                ));
+            }
+            url.done()?;
+            Ok(Arc::new(Memory::new(Env::system())))
+        }
+        #[cfg(feature = "sqlite")]
+        "sqlite" => {
+            let config = leasehold_sqlite::Config::from_url(url)?;
+            Ok(Arc::new(leasehold_sqlite::Sqlite::open(config, Env::system()).await?))
+        }
+        unknown => Err(Error::new(
+            ErrorKind::InvalidInput,
+            "engine URL",
+            format!(
+                "there is no engine `{unknown}:` in this build; {}",
+                suggestion(unknown, SCHEMES.iter().copied(), "it has no engines")
+            ),
+        )),
+    }
+}

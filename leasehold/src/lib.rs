@@ -1,0 +1,55 @@
+//! Distributed locks that know when they end.
+//!
+//! One API over the engines that people already run, a fencing token on every acquisition, and a holder that
+//! knows, by its own clock, when its hold ends.
+//!
+//! # Lock something
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> leasehold::Result<()> {
+//! let locks = leasehold::connect("memory:").await?; // any engine URL; cheap to clone
+//! let guard = locks.mutex("inventory/42")?.lock().await?; // waits in a FIFO queue
+//! println!("held with token {} for {:?}", guard.token(), guard.remaining());
+//! guard.release().await?; // or drop it
+//!
+//! // Acquire, renew while it runs, cancel it when the lock is lost, release.
+//! let sum = locks.mutex("report")?.run(|_lease| async { 1 + 1 }).await?;
+//! # assert_eq!(sum, 2);
+//! # Ok(()) }
+//! ```
+//! Readers and writers: [`Client::rwlock`]. Permits: [`Client::semaphore`]. Not to wait, or not for ever:
+//! [`Mutex::try_lock`], [`Mutex::lock_timeout`]: busy is `None`, not an error. Without async: [`blocking`].
+//!
+//! # Which engine
+//! People lock for one of two reasons. *Efficiency*: doing the work twice is a nuisance. *Correctness*: doing it
+//! twice is damage. [`EngineInfo::purpose`] says which one an engine serves, and a program can insist:
+//! ```
+//! # async fn example() -> leasehold::Result<()> {
+//! use leasehold::{Guarantee, Purpose};
+//! let locks = leasehold::connect("sqlite:").require([Guarantee::Purpose(Purpose::Correctness)]).await?;
+//! # Ok(()) }
+//! ```
+//! | URL | shared by | serves | notes |
+//! |---|---|---|---|
+//! | `memory:` | the tasks of one process | efficiency | nothing outlives the process |
+//! | `sqlite:`, `sqlite:PATH` | the processes of one machine | correctness | no server; feature `sqlite` |
+//!
+//! # No lease is enough
+//! A holder can be paused by a page fault, a debugger or the hypervisor for longer than its lease, wake up, and
+//! write before it looks at a clock. So every acquisition has a [`Token`], a number that only rises. Hand it to
+//! the storage with each access, *raise the storage's mark first, then read, then write*, and have the storage
+//! refuse lower numbers: that, and not the lock, is what protects data.
+//!
+//! # When a lock is the wrong tool
+//! If the storage has transactions, a unique constraint or a compare-and-set that covers the whole step, use
+//! that: it is simpler, and right. A lock is for work that spans more than one storage, that is too dear to do
+//! twice, or whose target cannot check anything.
+
+pub mod blocking;
+mod connect;
+
+pub use connect::{Connect, SCHEMES, connect, engines, open};
+pub use leasehold_core::engine::{Purpose, Reach};
+pub use leasehold_core::*;
+#[cfg(feature = "sqlite")]
+pub use leasehold_sqlite as sqlite;
