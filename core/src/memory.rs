@@ -67,7 +67,10 @@ impl Memory {
         A: Send + 'static,
     {
         let mut ledger = self.ledger();
-        let results: Batch<Result<T>> = batch.into_iter().map(|item| Ok(step(&mut ledger, item))).collect();
+        let mut results = Batch::with_capacity(batch.len());
+        for item in batch {
+            results.push(Ok(step(&mut ledger, item)));
+        }
         let told: Batch<_> = ledger.hand_overs().collect();
         drop(ledger);
         for hand_over in told {

@@ -19,7 +19,8 @@ async fn queue_lengths(client: &Client) -> Vec<usize> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_tasks_take_turns() {
     let client = client();
-    let (inside, turns, last) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)), Arc::new(AtomicU64::new(0)));
+    let (inside, turns, last) =
+        (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)), Arc::new(AtomicU64::new(0)));
     let tasks: Vec<_> = (0..100)
         .map(|_| {
             let (client, inside, turns, last) = (client.clone(), inside.clone(), turns.clone(), last.clone());
@@ -134,7 +135,8 @@ async fn observers_hear_the_whole_story() {
 #[tokio::test]
 async fn what_an_engine_lacks_is_refused_when_connecting() {
     let builder = Client::builder(Memory::new(Env::system()));
-    let required = builder.require([Guarantee::Push, Guarantee::Reach(leasehold_core::engine::Reach::Network)]);
+    let required =
+        builder.require([Guarantee::Push, Guarantee::Reach(leasehold_core::engine::Reach::Network)]);
     let err = required.spawn().unwrap_err();
     assert_eq!(err.kind(), ErrorKind::Unsupported);
     insta::assert_snapshot!(err);

@@ -3,8 +3,9 @@
 //! A claim exists before the first byte is sent, and from then on somebody always owns it: the attempt here, the
 //! guard, or the driver. There is no await point at which dropping the future leaks it.
 
-use std::pin::pin;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -13,7 +14,7 @@ use crate::claim::{CAPACITY_MAX, Claim, ClaimId, Meta, PAYLOAD_BYTES_MAX};
 use crate::client::hold::{End, Heard, Hold, Phase};
 use crate::client::race::race;
 use crate::client::roll::Orphan;
-use crate::client::{Client, no_answer};
+use crate::client::{Client, Shared, no_answer};
 use crate::clock::{Moment, Sleep};
 use crate::engine::{Batch, Hint, Hints, Refusal, Reply, Standing};
 use crate::error::{Error, ErrorKind, Outcome, Result};
@@ -35,12 +36,12 @@ pub(crate) enum Patience {
 }
 
 /// What a caller asks for.
-#[derive(Clone, Debug)]
-pub(crate) struct Ask {
-    pub(crate) name: Name,
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ask<'a> {
+    pub(crate) name: &'a Name,
     pub(crate) capacity: u32,
     pub(crate) weight: u32,
-    pub(crate) terms: Terms,
+    pub(crate) terms: &'a Terms,
 }
 
 /// The terms of a hold that a caller may set.
@@ -66,17 +67,18 @@ enum Waited {
 
 impl Client {
     /// Comes to hold what is asked for; `None` if it takes longer than the caller's patience.
-    pub(crate) async fn acquire(&self, ask: &Ask, patience: Patience) -> Result<Option<Started>> {
+    pub(crate) async fn acquire(&self, ask: Ask<'_>, patience: Patience) -> Result<Option<Started>> {
         let (ttl, at_most) = self.terms(ask)?;
-        let shared = &self.shared;
+        let shared = self.shared();
         let began = shared.env.now();
+        let mut now = began;
         let until = match patience {
             Patience::For(span) => began + span,
             Patience::None | Patience::Endless => Moment::NEVER,
         };
         loop {
             if shared.roll.is_closed() {
-                return Err(Error::new(ErrorKind::Closed, "lock", "the client has been shut down"));
+                return Err(closed());
             }
             let claim = Claim {
                 name: ask.name.clone(),
@@ -87,8 +89,8 @@ impl Client {
                 at_least: ask.terms.at_least,
                 meta: Meta { owner: Arc::clone(&shared.owner), payload: ask.terms.payload.clone() },
             };
-            let mut attempt = Attempt::new(self, claim, at_most);
-            let waited = match attempt.join(until).await? {
+            let mut attempt = Attempt::new(self, claim, at_most, now);
+            let waited = match attempt.join(now, until).await? {
                 Joined::Held => Waited::Held,
                 Joined::Queued if matches!(patience, Patience::None) => Waited::OutOfPatience,
                 Joined::Queued => attempt.wait(until).await,
@@ -97,8 +99,8 @@ impl Client {
             };
             match waited {
                 Waited::Held => return Ok(Some(attempt.succeed(began))),
-                Waited::Again => {}
-                Waited::Failed(error) => return Err(error.with("lock", &ask.name)),
+                Waited::Again => now = shared.env.now(),
+                Waited::Failed(error) => return Err(error.with("lock", ask.name)),
                 Waited::OutOfPatience => {
                     if shared.observer.is_some() {
                         shared.tell(&attempt.hold, What::TimedOut { waited: shared.env.now().since(began) });
@@ -111,13 +113,13 @@ impl Client {
 
     /// Lets go in the caller's own task.
     pub(crate) async fn release(&self, hold: &Started) -> Result<()> {
-        let shared = &self.shared;
+        let shared = self.shared();
         let now = shared.env.now();
         let Some((held, valid)) = shared.strike(hold, now) else { return Ok(()) };
         shared.tell(hold, What::Released { held });
         let leaving = shared.leaving(hold, now);
         if (shared.rules.leaves)() {
-            let call = shared.engine.leave(Batch::from_iter([leaving.leave.clone()]));
+            let call = shared.engine.leave(Batch::from_buf([leaving.leave.clone()]));
             // Whatever happens from here on, the driver says it again until it is certain.
             let mut insurance = Insurance { client: self, hold, paid: false };
             let mut call = call;
@@ -132,9 +134,9 @@ impl Client {
     }
 
     /// Checks what can be checked before anything is sent.
-    fn terms(&self, ask: &Ask) -> Result<(Duration, Option<Duration>)> {
-        let info = &self.shared.info;
-        let refuse = |kind, message: String| Err(Error::new(kind, "lock", message).with("lock", &ask.name));
+    fn terms(&self, ask: Ask<'_>) -> Result<(Duration, Option<Duration>)> {
+        let info = &self.shared().info;
+        let refuse = |kind, message: String| Err(Error::new(kind, "lock", message).with("lock", ask.name));
         let bad = |message: String| refuse(ErrorKind::InvalidInput, message);
         if ask.capacity == 0 || ask.capacity > CAPACITY_MAX {
             return bad(format!("a semaphore has 1 to {CAPACITY_MAX} permits, not {}", ask.capacity));
@@ -149,7 +151,7 @@ impl Client {
             let message = format!("the engine `{}` has only whole locks, no readers or permits", info.engine);
             return refuse(ErrorKind::Unsupported, message);
         }
-        let ttl = ask.terms.ttl.unwrap_or(self.shared.ttl);
+        let ttl = ask.terms.ttl.unwrap_or(self.shared().ttl);
         if ttl < info.ttl_min || ttl > info.ttl_max {
             return bad(format!(
                 "a TTL of {ttl:?} is outside what the engine `{}` offers; use {:?} to {:?}",
@@ -185,6 +187,10 @@ impl Client {
     }
 }
 
+fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "lock", "the client has been shut down")
+}
+
 /// The error of a hold that ended too early.
 pub(crate) fn lost(name: &Name) -> Error {
     Error::new(ErrorKind::Lost, "release", "the lock was lost before it was released")
@@ -216,20 +222,19 @@ struct Attempt<'a> {
 }
 
 impl<'a> Attempt<'a> {
-    fn new(client: &'a Client, claim: Claim, at_most: Option<Duration>) -> Self {
-        let hold = Arc::new(Hold::new(claim, at_most, client.shared.env.now()));
+    fn new(client: &'a Client, claim: Claim, at_most: Option<Duration>, now: Moment) -> Self {
+        let hold = Arc::new(Hold::new(claim, at_most, now));
         Self { client, hold, call: None, done: false }
     }
 
     /// Sends the `join` until it is answered, the claim would be dead, or the caller's patience ends.
-    async fn join(&mut self, until: Moment) -> Result<Joined> {
-        let shared = &self.client.shared;
+    async fn join(&mut self, mut sent: Moment, until: Moment) -> Result<Joined> {
+        let shared = self.client.shared();
         let (clock, rules) = (&*shared.env.clock, &shared.rules);
         let mut pause = RETRY_PAUSE_MIN;
-        let mut sent = shared.env.now();
         let give_up = sent + self.hold.claim.ttl;
         loop {
-            let call = self.call.insert(shared.engine.join(Batch::from_iter([self.hold.claim.clone()])));
+            let call = self.call.insert(shared.engine.join(Batch::from_buf([self.hold.claim.clone()])));
             let answer = match race(call, clock, give_up.min(until)).await {
                 Some(mut answers) => answers.pop().unwrap_or_else(|| Err(no_answer("lock"))),
                 None if shared.env.now() >= until => return Ok(Joined::OutOfPatience),
@@ -244,13 +249,15 @@ impl<'a> Attempt<'a> {
                     if let Standing::Queued { ahead, .. } = standing {
                         shared.tell(&self.hold, What::Queued { ahead });
                     }
-                    let heard = self.hold.hear(Ok(standing), sent, now, rules);
-                    if matches!(heard, Heard::Lost(_)) {
-                        return Ok(Joined::Again);
+                    let joined = match self.hold.hear(Ok(standing), sent, now, rules) {
+                        Heard::Renewed(_) => Joined::Held,
+                        Heard::Nothing => Joined::Queued,
+                        Heard::Failed(_) | Heard::Lost(_) | Heard::Stray => return Ok(Joined::Again),
+                    };
+                    if !shared.roll.enter(&self.hold, self.hold.next()) {
+                        return Err(closed());
                     }
-                    shared.roll.enter(&self.hold);
-                    let queued = matches!(self.hold.state().phase, Phase::Waiting);
-                    return Ok(if queued { Joined::Queued } else { Joined::Held });
+                    return Ok(joined);
                 }
             };
             let next = now + pause;
@@ -265,53 +272,42 @@ impl<'a> Attempt<'a> {
 
     /// Waits in the queue.
     async fn wait(&mut self, until: Moment) -> Waited {
-        let shared = &self.client.shared;
-        let mut hints: Hints = shared.engine.watch(&self.hold.claim.key());
-        let mut told = true;
+        let shared = self.client.shared();
+        let hold = &self.hold;
+        let mut hints: Option<Hints> = Some(shared.engine.watch(&hold.claim.key()));
         let mut patience: Option<Sleep> = None;
-        loop {
-            let mut changed = pin!(self.hold.changed.notified());
-            changed.as_mut().enable();
-            match &self.hold.state().phase {
-                Phase::Held => return Waited::Held,
-                Phase::Joining | Phase::Waiting => {}
-                Phase::Ended(End::Failed(error)) => return Waited::Failed(error.clone()),
-                Phase::Ended(_) => return Waited::Again,
-            }
-            if until != Moment::NEVER && patience.is_none() {
-                patience = Some(shared.env.clock.sleep_until(until));
-            }
-            tokio::select! {
-                biased;
-                () = changed => {}
-                hint = hints.next(), if told => match hint {
-                    Some(hint) => self.follow(hint),
-                    None => told = false,
-                },
-                () = async { patience.as_mut().expect("guarded").await }, if patience.is_some() => {
-                    return Waited::OutOfPatience;
+        poll_fn(|cx| {
+            loop {
+                let mut state = hold.state();
+                match &state.phase {
+                    Phase::Held => return Poll::Ready(Waited::Held),
+                    Phase::Joining | Phase::Waiting => state.waiter = Some(cx.waker().clone()),
+                    Phase::Ended(End::Failed(error)) => return Poll::Ready(Waited::Failed(error.clone())),
+                    Phase::Ended(_) => return Poll::Ready(Waited::Again),
                 }
+                drop(state);
+                match hints.as_mut().map(|hints| hints.poll_next_unpin(cx)) {
+                    Some(Poll::Ready(Some(hint))) => {
+                        follow(shared, hold, hint);
+                        continue;
+                    }
+                    Some(Poll::Ready(None)) => hints = None,
+                    Some(Poll::Pending) | None => {}
+                }
+                if until == Moment::NEVER {
+                    return Poll::Pending;
+                }
+                let patience = patience.get_or_insert_with(|| shared.env.clock.sleep_until(until));
+                return patience.as_mut().poll(cx).map(|()| Waited::OutOfPatience);
             }
-        }
-    }
-
-    /// Follows a hint: the hold begins, or the driver looks.
-    fn follow(&self, hint: Hint) {
-        let shared = &self.client.shared;
-        let now = shared.env.now();
-        match hint {
-            Hint::Held(token) => {
-                self.hold.hear_hint(token, now, &shared.rules);
-            }
-            Hint::Look => self.hold.look(now),
-        }
-        shared.roll.place(&self.hold);
+        })
+        .await
     }
 
     /// The hold is the caller's.
     fn succeed(mut self, began: Moment) -> Started {
         self.done = true;
-        let shared = &self.client.shared;
+        let shared = self.client.shared();
         if shared.observer.is_some() {
             let state = self.hold.state();
             if let Some(token) = state.token {
@@ -339,6 +335,16 @@ impl<'a> Attempt<'a> {
     }
 }
 
+/// Follows a hint: the hold begins, or the driver looks.
+fn follow(shared: &Shared, hold: &Arc<Hold>, hint: Hint) {
+    let now = shared.env.now();
+    match hint {
+        Hint::Held(token) => hold.hear_hint(token, now, &shared.rules),
+        Hint::Look => hold.look(now),
+    }
+    shared.roll.place(hold);
+}
+
 /// What a capacity is used as.
 fn kind_of(capacity: u32) -> String {
     match capacity {
@@ -353,7 +359,7 @@ impl Drop for Attempt<'_> {
         if self.done {
             return;
         }
-        let shared = &self.client.shared;
+        let shared = self.client.shared();
         let now = shared.env.now();
         shared.strike(&self.hold, now);
         let leaving = shared.leaving(&self.hold, now);
@@ -374,7 +380,7 @@ struct Insurance<'a> {
 impl Drop for Insurance<'_> {
     fn drop(&mut self) {
         if !self.paid {
-            let shared = &self.client.shared;
+            let shared = self.client.shared();
             shared.end(self.hold, shared.env.now());
         }
     }

@@ -2,13 +2,14 @@
 //!
 //! No I/O and no clock reads here: every change is told the time.
 
-use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use crate::claim::{Claim, ClaimId, Refresh};
+use crate::client::roll::Place;
 use crate::client::rules::Rules;
 use crate::clock::Moment;
 use crate::engine::Standing;
@@ -57,13 +58,12 @@ pub(crate) struct Hold {
     pub(crate) claim: Claim,
     at_most: Option<Duration>,
     state: Mutex<State>,
-    /// Notified at every change of phase or deadline.
+    /// Notified at every change of phase or deadline, if somebody watches.
     pub(crate) changed: Notify,
-    /// Where it stands in the roll; belongs to the roll, which changes it under its own lock.
-    pub(super) listed_at: AtomicU64,
+    pub(super) place: Place,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct State {
     pub(crate) phase: Phase,
     /// Until when the last answer can be believed.
@@ -84,6 +84,10 @@ pub(crate) struct State {
     /// How much earlier that may be, to go together with others.
     window: Duration,
     failures: u32,
+    /// Who waits for it to be held.
+    pub(crate) waiter: Option<Waker>,
+    /// Whether anybody looks at [`Hold::changed`].
+    pub(crate) watched: bool,
 }
 
 /// What is due for a claim.
@@ -128,14 +132,10 @@ impl Hold {
             ask_at: Moment::NEVER,
             window: Duration::ZERO,
             failures: 0,
+            waiter: None,
+            watched: false,
         };
-        Self {
-            claim,
-            at_most,
-            state: Mutex::new(state),
-            changed: Notify::new(),
-            listed_at: AtomicU64::new(u64::MAX),
-        }
+        Self { claim, at_most, state: Mutex::new(state), changed: Notify::new(), place: Place::default() }
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -146,6 +146,18 @@ impl Hold {
     /// When something is due for it.
     pub(crate) fn next(&self) -> Moment {
         self.state().next()
+    }
+
+    /// Tells whoever is interested that something has changed.
+    fn announce(&self, mut state: MutexGuard<'_, State>) {
+        let (waiter, watched) = (state.waiter.take(), state.watched);
+        drop(state);
+        if let Some(waiter) = waiter {
+            waiter.wake();
+        }
+        if watched {
+            self.changed.notify_waiters();
+        }
     }
 
     /// Whether it is held and may be believed in at `now`.
@@ -189,21 +201,17 @@ impl Hold {
             // A hold that the engine has as waiting, refused or under another token is not this hold.
             (_, Ok(_)) => state.end(End::Lost, now),
         };
-        drop(state);
-        if !matches!(heard, Heard::Stray) {
-            self.changed.notify_waiters();
-        }
+        self.announce(state);
         heard
     }
 
-    /// Takes in a hint that it is held; `false` if that only means to look.
-    pub(crate) fn hear_hint(&self, token: Token, now: Moment, rules: &Rules) -> bool {
+    /// Takes in a hint that it is held: the hold begins, or, if too little of its time is left, the driver looks.
+    pub(crate) fn hear_hint(&self, token: Token, now: Moment, rules: &Rules) {
         let mut state = self.state();
         if !matches!(state.phase, Phase::Waiting) {
-            return true;
+            return;
         }
-        let starts = (rules.hint_starts)(now, state.deadline, state.granted);
-        if starts {
+        if (rules.hint_starts)(now, state.deadline, state.granted) {
             state.start(token, now, self.at_most);
             state.deadline = state.deadline.min(state.ends);
             state.warn(now);
@@ -212,7 +220,6 @@ impl Hold {
             state.ask_at = now;
         }
         state.window = Duration::ZERO;
-        starts
     }
 
     /// Asks at the next opportunity.
@@ -229,8 +236,7 @@ impl Hold {
         let valid = matches!(state.phase, Phase::Held) && now < state.deadline;
         state.phase = Phase::Ended(End::Released);
         let held = now.since(state.started);
-        drop(state);
-        self.changed.notify_waiters();
+        self.announce(state);
         Some((held, valid))
     }
 
@@ -246,8 +252,7 @@ impl Hold {
         if now >= state.deadline {
             state.phase = Phase::Ended(End::Lost);
             let held = held.then(|| now.since(state.started));
-            drop(state);
-            self.changed.notify_waiters();
+            self.announce(state);
             return Due { ran_out: Some(held), over: true, ..due };
         }
         if held && !state.at_risk && now >= state.risk_at {
@@ -265,8 +270,7 @@ impl Hold {
             }
         }
         if due.at_risk.is_some() {
-            drop(state);
-            self.changed.notify_waiters();
+            self.announce(state);
         }
         due
     }

@@ -35,8 +35,7 @@ pub const TTL_DEFAULT: Duration = Duration::from_secs(30);
 /// process dies, when the TTL ends (or at once, where the engine notices).
 #[derive(Clone, Debug)]
 pub struct Client {
-    pub(crate) shared: Arc<Shared>,
-    _life: Arc<Life>,
+    life: Arc<Life>,
 }
 
 #[derive(Debug)]
@@ -51,13 +50,15 @@ pub(crate) struct Shared {
     observer: Option<Arc<dyn Observer>>,
 }
 
-/// Tells the driver when the last client is gone. Guards hold a client, so they count.
+/// Tells the driver when the last client is gone. Guards and their views hold a client, so they count.
 #[derive(Debug)]
-struct Life(Arc<Shared>);
+struct Life {
+    shared: Arc<Shared>,
+}
 
 impl Drop for Life {
     fn drop(&mut self) {
-        self.0.roll.abandon();
+        self.shared.roll.abandon();
     }
 }
 
@@ -132,7 +133,7 @@ impl Builder {
             roll: Roll::default(),
             observer: self.observer,
         });
-        let client = Client { shared: Arc::clone(&shared), _life: Arc::new(Life(Arc::clone(&shared))) };
+        let client = Client { life: Arc::new(Life { shared: Arc::clone(&shared) }) };
         Ok((client, Driver::new(shared)))
     }
 
@@ -188,19 +189,23 @@ impl Client {
         Self::builder(engine).spawn()
     }
 
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.life.shared
+    }
+
     /// What the engine can do and what it guarantees.
     pub fn info(&self) -> &EngineInfo {
-        &self.shared.info
+        &self.shared().info
     }
 
     /// The engine itself.
     pub fn engine(&self) -> &Arc<dyn Engine> {
-        &self.shared.engine
+        &self.shared().engine
     }
 
     /// The clock that deadlines are on.
     pub fn clock(&self) -> &Arc<dyn Clock> {
-        &self.shared.env.clock
+        &self.shared().env.clock
     }
 
     /// Refuses if the engine does not give these guarantees.
@@ -208,7 +213,7 @@ impl Client {
     /// # Errors
     /// [`ErrorKind::Unsupported`] naming the first that it lacks, and what it has instead.
     pub fn require(&self, guarantees: impl IntoIterator<Item = Guarantee>) -> Result<()> {
-        match guarantees.into_iter().find_map(|g| self.shared.info.lacks(g)) {
+        match guarantees.into_iter().find_map(|g| self.shared().info.lacks(g)) {
             Some(why) => Err(Error::new(ErrorKind::Unsupported, "require", why)),
             None => Ok(()),
         }
@@ -222,7 +227,7 @@ impl Client {
     /// # Cancel safety
     /// Changes nothing, so it may be dropped at any time.
     pub async fn inspect(&self, query: Query) -> Result<Page> {
-        self.shared.engine.inspect(query).await
+        self.shared().engine.inspect(query).await
     }
 
     /// Ends somebody's claim by hand: [`Manner::Revoke`] safely, [`Manner::Evict`] at once.
@@ -237,7 +242,7 @@ impl Client {
     /// # Cancel safety
     /// If it is dropped, the claim may or may not be ended; calling it again is harmless.
     pub async fn unlock(&self, claim: ClaimRef, manner: Manner) -> Result<()> {
-        let mut answers = self.shared.engine.leave(Batch::from_iter([Leave { claim, manner }])).await;
+        let mut answers = self.shared().engine.leave(Batch::from_iter([Leave { claim, manner }])).await;
         answers.pop().unwrap_or_else(|| Err(no_answer("unlock")))
     }
 
@@ -251,7 +256,7 @@ impl Client {
     /// # Cancel safety
     /// If it is dropped, the client stays closed and its driver goes on letting go.
     pub async fn shutdown(&self, patience: Duration) -> Result<()> {
-        let shared = &self.shared;
+        let shared = self.shared();
         let now = shared.env.now();
         for hold in shared.roll.close() {
             shared.let_go(&hold, now);

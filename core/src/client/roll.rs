@@ -1,7 +1,8 @@
 //! Every claim that a client answers for, by when something is due for it, and what its dropped futures left.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ impl std::fmt::Debug for Orphan {
 #[derive(Debug, Default)]
 pub(crate) struct Roll {
     inner: Mutex<Inner>,
+    /// No new claims. Written under the lock.
+    closed: AtomicBool,
     /// The driver has something to do before the time it sleeps until.
     pub(crate) wake: Notify,
     /// The driver has finished what there was to do.
@@ -45,6 +48,10 @@ pub(crate) struct Roll {
 
 #[derive(Debug, Default)]
 struct Inner {
+    /// Claims that came since the driver last looked. Most locks are released before it looks again: those never
+    /// need a place in the order.
+    fresh: Vec<Arc<Hold>>,
+    /// The others, by when something is due.
     due: BTreeMap<(Moment, ClaimId), Arc<Hold>>,
     orphans: Vec<Orphan>,
     leaving: Vec<Leaving>,
@@ -52,8 +59,6 @@ struct Inner {
     wake_at: Moment,
     /// Calls and leaves that the driver has taken and not finished.
     in_hand: usize,
-    /// No new claims.
-    closed: bool,
     /// Nobody is left who could make claims.
     abandoned: bool,
 }
@@ -66,9 +71,37 @@ pub(crate) struct Work {
     pub(crate) leaving: Vec<Leaving>,
 }
 
-/// Where a hold stands; read and changed only under the roll's lock.
-fn key(hold: &Hold) -> (Moment, ClaimId) {
-    (Moment::from_nanos(hold.listed_at.load(Ordering::Relaxed)), hold.claim.id)
+/// Where a hold stands in a roll: its index among the fresh, or its time among the due. The roll reads and writes
+/// it under its own lock only.
+#[derive(Debug)]
+pub(super) struct Place {
+    fresh: AtomicUsize,
+    due: AtomicU64,
+}
+
+const NOT_FRESH: usize = usize::MAX;
+
+impl Default for Place {
+    fn default() -> Self {
+        Self { fresh: AtomicUsize::new(NOT_FRESH), due: AtomicU64::new(u64::MAX) }
+    }
+}
+
+impl Place {
+    fn key(&self, hold: &Hold) -> (Moment, ClaimId) {
+        (Moment::from_nanos(self.due.load(Relaxed)), hold.claim.id)
+    }
+}
+
+impl Inner {
+    /// Finds everybody a place in the order.
+    fn settle(&mut self) {
+        for hold in self.fresh.drain(..) {
+            hold.place.fresh.store(NOT_FRESH, Relaxed);
+            hold.place.due.store(hold.next().as_nanos(), Relaxed);
+            self.due.insert(hold.place.key(&hold), hold);
+        }
+    }
 }
 
 impl Roll {
@@ -77,32 +110,43 @@ impl Roll {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Enters a claim.
-    pub(crate) fn enter(&self, hold: &Arc<Hold>) {
-        let next = hold.next();
+    /// Enters a claim for which something is due at `next`; `false` if no new claims are taken.
+    pub(crate) fn enter(&self, hold: &Arc<Hold>, next: Moment) -> bool {
         let mut inner = self.lock();
-        hold.listed_at.store(next.as_nanos(), Ordering::Relaxed);
-        inner.due.insert(key(hold), Arc::clone(hold));
+        if self.is_closed() {
+            return false;
+        }
+        hold.place.fresh.store(inner.fresh.len(), Relaxed);
+        inner.fresh.push(Arc::clone(hold));
         self.wake_before(inner, next);
+        true
     }
 
     /// Moves a claim to where its next due time says, if it has not been struck off meanwhile.
     pub(crate) fn place(&self, hold: &Arc<Hold>) {
         let next = hold.next();
         let mut inner = self.lock();
-        if hold.listed_at.load(Ordering::Relaxed) == next.as_nanos() {
-            return;
+        let place = &hold.place;
+        if place.fresh.load(Relaxed) == NOT_FRESH && place.due.load(Relaxed) != next.as_nanos() {
+            let Some(entry) = inner.due.remove(&place.key(hold)) else { return };
+            place.due.store(next.as_nanos(), Relaxed);
+            inner.due.insert(place.key(hold), entry);
         }
-        if let Some(entry) = inner.due.remove(&key(hold)) {
-            hold.listed_at.store(next.as_nanos(), Ordering::Relaxed);
-            inner.due.insert(key(hold), entry);
-            self.wake_before(inner, next);
-        }
+        self.wake_before(inner, next);
     }
 
     /// Strikes a claim off.
     pub(crate) fn strike(&self, hold: &Arc<Hold>) {
-        self.lock().due.remove(&key(hold));
+        let mut inner = self.lock();
+        let at = hold.place.fresh.swap(NOT_FRESH, Relaxed);
+        if at == NOT_FRESH {
+            inner.due.remove(&hold.place.key(hold));
+        } else {
+            inner.fresh.swap_remove(at);
+            if let Some(moved) = inner.fresh.get(at) {
+                moved.place.fresh.store(at, Relaxed);
+            }
+        }
     }
 
     /// Leaves a claim to the driver to end.
@@ -131,6 +175,7 @@ impl Roll {
     pub(crate) fn take(&self, now: Moment, horizon: Duration, finished: usize) -> Work {
         let mut inner = self.lock();
         inner.in_hand -= finished;
+        inner.settle();
         let anything = inner.due.first_key_value().is_some_and(|((at, _), _)| *at <= now);
         let last = (now + horizon, ClaimId(u128::MAX));
         let due = if anything {
@@ -154,10 +199,11 @@ impl Roll {
         let fresh = !inner.orphans.is_empty() || !inner.leaving.is_empty();
         if inner.in_hand == 0 && !fresh {
             self.idle.notify_waiters();
-            if inner.abandoned && inner.due.is_empty() {
+            if inner.abandoned && inner.due.is_empty() && inner.fresh.is_empty() {
                 return None;
             }
         }
+        inner.settle();
         let next = inner.due.first_key_value().map_or(Moment::NEVER, |((at, _), _)| *at);
         inner.wake_at = if fresh { Moment::BOOT } else { next.min(own) };
         Some(inner.wake_at)
@@ -166,13 +212,14 @@ impl Roll {
     /// No new claims from now on; the ones that there are.
     pub(crate) fn close(&self) -> Vec<Arc<Hold>> {
         let mut inner = self.lock();
-        inner.closed = true;
+        self.closed.store(true, Relaxed);
+        inner.settle();
         inner.due.values().cloned().collect()
     }
 
     /// Whether new claims are refused.
     pub(crate) fn is_closed(&self) -> bool {
-        self.lock().closed
+        self.closed.load(Relaxed)
     }
 
     /// Nobody is left who could make claims: when the last leave is done, so is the driver.

@@ -3,12 +3,11 @@
 use std::fmt;
 use std::ops::Deref;
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::claim::ClaimId;
 use crate::client::hold::Phase;
-use crate::client::{Client, Shared, Started};
+use crate::client::{Client, Started};
 use crate::clock::Moment;
 use crate::error::Result;
 use crate::name::Name;
@@ -32,7 +31,7 @@ pub enum Mode {
 /// check and the write: only the token, checked by the storage, protects data.
 #[derive(Clone)]
 pub struct Lease {
-    shared: Arc<Shared>,
+    client: Client,
     hold: Started,
     token: Token,
 }
@@ -40,7 +39,7 @@ pub struct Lease {
 impl Lease {
     pub(super) fn new(client: &Client, hold: Started) -> Self {
         let token = hold.state().token.expect("a hold that has begun has a token");
-        Self { shared: Arc::clone(&client.shared), hold, token }
+        Self { client: client.clone(), hold, token }
     }
 
     /// The fencing token.
@@ -71,7 +70,7 @@ impl Lease {
     pub fn remaining(&self) -> Duration {
         let state = self.hold.state();
         if matches!(state.phase, Phase::Held) {
-            state.deadline.since(self.shared.env.now())
+            state.deadline.since(self.client.shared().env.now())
         } else {
             Duration::ZERO
         }
@@ -79,7 +78,7 @@ impl Lease {
 
     /// Whether the hold is valid now.
     pub fn is_valid(&self) -> bool {
-        self.hold.is_valid(self.shared.env.now())
+        self.hold.is_valid(self.client.shared().env.now())
     }
 
     /// Resolves when the hold is over: lost, past its deadline, or released.
@@ -118,8 +117,9 @@ impl Lease {
             let mut changed = pin!(self.hold.changed.notified());
             changed.as_mut().enable();
             let deadline = {
-                let state = self.hold.state();
-                if so(&state, self.shared.env.now()) {
+                let mut state = self.hold.state();
+                state.watched = true;
+                if so(&state, self.client.shared().env.now()) {
                     return;
                 }
                 state.deadline
@@ -127,7 +127,7 @@ impl Lease {
             tokio::select! {
                 biased;
                 () = changed => {}
-                () = self.shared.env.clock.sleep_until(deadline) => {}
+                () = self.client.shared().env.clock.sleep_until(deadline) => {}
             }
         }
     }
@@ -160,19 +160,18 @@ pub struct Permit {
 /// A lease, and the duty to let go of it.
 struct Held {
     lease: Lease,
-    client: Client,
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let shared = &self.client.shared;
+        let shared = self.lease.client.shared();
         shared.let_go(&self.lease.hold, shared.env.now());
     }
 }
 
 impl Guard {
-    pub(super) fn new(mode: Mode) -> impl FnOnce(Lease, Client) -> Self {
-        move |lease, client| Self { mode, held: Held { lease, client } }
+    pub(super) fn new(mode: Mode) -> impl FnOnce(Lease) -> Self {
+        move |lease| Self { mode, held: Held { lease } }
     }
 
     /// Exclusive or shared.
@@ -190,13 +189,13 @@ impl Guard {
     /// # Cancel safety
     /// Dropped on the way, it is released in the background.
     pub async fn release(self) -> Result<()> {
-        self.held.client.release(&self.held.lease.hold).await
+        self.client.release(&self.hold).await
     }
 }
 
 impl Permit {
-    pub(super) fn new(lease: Lease, client: Client) -> Self {
-        Self { held: Held { lease, client } }
+    pub(super) fn new(lease: Lease) -> Self {
+        Self { held: Held { lease } }
     }
 
     /// Releases, and returns when the engine has confirmed it.
@@ -207,7 +206,7 @@ impl Permit {
     /// # Cancel safety
     /// Dropped on the way, it is released in the background.
     pub async fn release(self) -> Result<()> {
-        self.held.client.release(&self.held.lease.hold).await
+        self.client.release(&self.hold).await
     }
 }
 

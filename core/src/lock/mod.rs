@@ -54,16 +54,16 @@ pub(crate) use terms;
 /// Acquires and wraps.
 async fn acquire<G>(
     client: &Client,
-    ask: Ask,
+    ask: Ask<'_>,
     patience: Patience,
-    wrap: impl FnOnce(Lease, Client) -> G,
+    wrap: impl FnOnce(Lease) -> G,
 ) -> Result<Option<G>> {
-    let started = client.acquire(&ask, patience).await?;
-    Ok(started.map(|hold| wrap(Lease::new(client, hold), client.clone())))
+    let started = client.acquire(ask, patience).await?;
+    Ok(started.map(|hold| wrap(Lease::new(client, hold))))
 }
 
 /// Acquires with endless patience and wraps.
-async fn acquire_now<G>(client: &Client, ask: Ask, wrap: impl FnOnce(Lease, Client) -> G) -> Result<G> {
+async fn acquire_now<G>(client: &Client, ask: Ask<'_>, wrap: impl FnOnce(Lease) -> G) -> Result<G> {
     match acquire(client, ask, Patience::Endless, wrap).await? {
         Some(guard) => Ok(guard),
         None => unreachable!("endless patience does not end"),

@@ -76,7 +76,7 @@ impl Mutex {
         run_under(self.lock().await?, work).await
     }
 
-    fn ask(&self) -> Ask {
-        Ask { name: self.name.clone(), capacity: 1, weight: 1, terms: self.terms.clone() }
+    fn ask(&self) -> Ask<'_> {
+        Ask { name: &self.name, capacity: 1, weight: 1, terms: &self.terms }
     }
 }

@@ -124,11 +124,11 @@ impl RwLock {
         run_under(self.write().await?, work).await
     }
 
-    fn ask(&self, mode: Mode) -> Ask {
+    fn ask(&self, mode: Mode) -> Ask<'_> {
         let weight = match mode {
             Mode::Exclusive => CAPACITY_MAX,
             Mode::Shared => 1,
         };
-        Ask { name: self.name.clone(), capacity: CAPACITY_MAX, weight, terms: self.terms.clone() }
+        Ask { name: &self.name, capacity: CAPACITY_MAX, weight, terms: &self.terms }
     }
 }

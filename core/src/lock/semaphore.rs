@@ -98,7 +98,7 @@ impl Semaphore {
         acquire(&self.client, self.ask(permits), patience(span), Permit::new).await
     }
 
-    fn ask(&self, weight: u32) -> Ask {
-        Ask { name: self.name.clone(), capacity: self.permits, weight, terms: self.terms.clone() }
+    fn ask(&self, weight: u32) -> Ask<'_> {
+        Ask { name: &self.name, capacity: self.permits, weight, terms: &self.terms }
     }
 }
