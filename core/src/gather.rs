@@ -1,0 +1,351 @@
+//! One request for what arrives together: engines whose requests cost more than their items gather here.
+//!
+//! What is submitted while a batch is under way waits for the next one, which takes it all. There is no timer, no
+//! task and no thread: a batch is polled by whichever of its callers is polled first, in that caller's own task,
+//! and if that caller goes away another one goes on where it stopped. A lone caller's batch runs in its own poll.
+//!
+//! What a batch does is not known here, only that it takes items and answers each.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker, ready};
+
+use tokio::task::coop;
+
+/// Something that is to be done, in a box.
+pub type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Gathers items into batches, one batch at a time, in the order in which they were submitted.
+///
+/// Clones share.
+pub struct Gather<Op, Out>(Arc<Shared<Op, Out>>);
+
+struct Shared<Op, Out> {
+    state: Mutex<State<Op, Out>>,
+    run: Box<dyn Fn(Vec<Op>) -> Work<Vec<Out>> + Send + Sync>,
+    orphans: Box<dyn Fn(Work<()>) + Send + Sync>,
+    size_max: usize,
+}
+
+struct State<Op, Out> {
+    /// What waits for the next batch.
+    line: VecDeque<Waiting<Op>>,
+    /// The batch under way.
+    flight: Option<Flight<Out>>,
+    slots: Slots<Out>,
+    /// How many callers have been polled and so will be polled again when they are woken.
+    attending: usize,
+    /// Whether what callers left behind is being driven.
+    driver: bool,
+    /// Which task led the last batch, by the address of its waker.
+    last_task: Option<usize>,
+    /// Whether the last batch had more than one item.
+    crowd: bool,
+}
+
+struct Waiting<Op> {
+    slot: usize,
+    size: usize,
+    op: Op,
+}
+
+struct Flight<Out> {
+    slots: Vec<usize>,
+    /// `None` while somebody polls it.
+    work: Option<Work<Vec<Out>>>,
+    /// Whether it has asked to be polled since it was polled last.
+    woken: bool,
+}
+
+/// What a caller does next.
+enum Step<Op, Out> {
+    Answer(Out),
+    Start(Vec<Op>),
+    Resume(Work<Vec<Out>>),
+    Wait,
+    Idle,
+    Broken,
+}
+
+impl<Op, Out> Clone for Gather<Op, Out> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<Op, Out> fmt::Debug for Gather<Op, Out> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gather").finish_non_exhaustive()
+    }
+}
+
+impl<Op: Send + 'static, Out: Send + 'static> Gather<Op, Out> {
+    /// `run` does a batch and answers each item, in order. A batch takes no further item once the sizes in it add
+    /// up to `size_max`. `orphans` gets what is left to drive when the last caller has gone away; it should spawn
+    /// it, for what has been submitted shall be done whether or not somebody waits for the answer.
+    pub fn new(
+        size_max: usize,
+        run: impl Fn(Vec<Op>) -> Work<Vec<Out>> + Send + Sync + 'static,
+        orphans: impl Fn(Work<()>) + Send + Sync + 'static,
+    ) -> Self {
+        let state = State {
+            line: VecDeque::new(),
+            flight: None,
+            slots: Slots::default(),
+            attending: 0,
+            driver: false,
+            last_task: None,
+            crowd: false,
+        };
+        Self(Arc::new(Shared {
+            state: Mutex::new(state),
+            run: Box::new(run),
+            orphans: Box::new(orphans),
+            size_max,
+        }))
+    }
+
+    /// Submits an item, now; the future is its answer.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not take the item back. It is done with the next batch, by whoever is there.
+    pub fn submit(&self, op: Op, size: usize) -> Submitted<Op, Out> {
+        let mut state = self.0.lock();
+        let slot = state.slots.take();
+        state.line.push_back(Waiting { slot, size, op });
+        drop(state);
+        Submitted { seat: Seat::new(&self.0, slot) }
+    }
+}
+
+/// The answer to a submitted item.
+#[must_use = "a future does nothing unless it is polled"]
+pub struct Submitted<Op: Send + 'static, Out: Send + 'static> {
+    seat: Seat<Op, Out>,
+}
+
+impl<Op: Send + 'static, Out: Send + 'static> Future for Submitted<Op, Out> {
+    type Output = Out;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Out> {
+        // A batch that is done within the poll would let a loop of requests keep its thread for ever.
+        let progress = ready!(coop::poll_proceed(cx));
+        let out = ready!(self.seat.poll(cx)).expect("a caller waits until its own item is answered");
+        progress.made_progress();
+        Poll::Ready(out)
+    }
+}
+
+/// Drives what callers have left behind until nothing is left.
+struct Drive<Op: Send + 'static, Out: Send + 'static> {
+    seat: Seat<Op, Out>,
+}
+
+impl<Op: Send + 'static, Out: Send + 'static> Future for Drive<Op, Out> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.seat.poll(cx).map(|_idle| ())
+    }
+}
+
+impl<Op: Send + 'static, Out: Send + 'static> Drop for Drive<Op, Out> {
+    fn drop(&mut self) {
+        self.seat.shared.lock().driver = false;
+    }
+}
+
+/// The place of one who may drive batches.
+struct Seat<Op: Send + 'static, Out: Send + 'static> {
+    shared: Arc<Shared<Op, Out>>,
+    /// `None` once it has its answer.
+    slot: Option<usize>,
+    attending: bool,
+    yielded: bool,
+}
+
+impl<Op: Send + 'static, Out: Send + 'static> Seat<Op, Out> {
+    fn new(shared: &Arc<Shared<Op, Out>>, slot: usize) -> Self {
+        Self { shared: shared.clone(), slot: Some(slot), attending: false, yielded: false }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Out>> {
+        loop {
+            match self.step(cx) {
+                Step::Answer(out) => return Poll::Ready(Some(out)),
+                Step::Idle => return Poll::Ready(None),
+                Step::Wait => return Poll::Pending,
+                Step::Start(ops) => self.shared.advance(|shared| (shared.run)(ops)),
+                Step::Resume(work) => self.shared.advance(|_| work),
+                Step::Broken => panic!("the batch with this item panicked"),
+            }
+        }
+    }
+
+    fn step(&mut self, cx: &Context<'_>) -> Step<Op, Out> {
+        let slot = self.slot.expect("polled after its answer");
+        let mut guard = self.shared.lock();
+        let state = &mut *guard;
+        if let Some(answer) = state.slots.answer(slot) {
+            state.attending -= usize::from(std::mem::take(&mut self.attending));
+            self.slot = None;
+            return answer.map_or(Step::Broken, Step::Answer);
+        }
+        if !std::mem::replace(&mut self.attending, true) {
+            state.attending += 1;
+        }
+        match &mut state.flight {
+            Some(Flight { work, woken, .. }) if *woken && work.is_some() => {
+                *woken = false;
+                return work.take().map_or(Step::Wait, Step::Resume);
+            }
+            Some(_) => {}
+            None if state.line.is_empty() => return Step::Idle,
+            None if !std::mem::replace(&mut self.yielded, true) && state.crowded(cx.waker()) => {
+                // Others are about to come, as they did for the last batch: let them be polled first.
+                cx.waker().wake_by_ref();
+            }
+            None => return Step::Start(state.start(self.shared.size_max)),
+        }
+        state.slots.attend(slot, cx.waker());
+        Step::Wait
+    }
+}
+
+impl<Op: Send + 'static, Out: Send + 'static> Drop for Seat<Op, Out> {
+    fn drop(&mut self) {
+        let Some(slot) = self.slot else { return };
+        let mut state = self.shared.lock();
+        state.attending -= usize::from(self.attending);
+        state.slots.abandon(slot);
+        if state.flight.is_none() && state.line.is_empty() {
+            return;
+        }
+        if state.attending > 0 {
+            // It may have been the only one that was woken: pass that on.
+            let wakers = state.slots.wakers();
+            drop(state);
+            wakers.into_iter().for_each(Waker::wake);
+        } else if !std::mem::replace(&mut state.driver, true) {
+            let seat = Self::new(&self.shared, state.slots.take());
+            drop(state);
+            (self.shared.orphans)(Box::pin(Drive { seat }));
+        }
+    }
+}
+
+impl<Op, Out> Shared<Op, Out> {
+    fn lock(&self) -> MutexGuard<'_, State<Op, Out>> {
+        // No item's code runs under this lock, and nothing in here panics half-way.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<Op: Send + 'static, Out: Send + 'static> Shared<Op, Out> {
+    /// Polls the batch under way, outside of the lock: others submit and are polled meanwhile.
+    fn advance(self: &Arc<Self>, work: impl FnOnce(&Self) -> Work<Vec<Out>>) {
+        let broken = BreakOnPanic(self);
+        let mut work = work(self);
+        let waker = Waker::from(self.clone());
+        let polled = work.as_mut().poll(&mut Context::from_waker(&waker));
+        std::mem::forget(broken);
+        let mut state = self.lock();
+        match polled {
+            Poll::Pending => {
+                let flight = state.flight.as_mut().expect("only who polls a batch ends it");
+                flight.work = Some(work);
+            }
+            Poll::Ready(outs) => {
+                let wakers = state.finish(outs.into_iter().map(Some));
+                drop(state);
+                wakers.into_iter().for_each(Waker::wake);
+            }
+        }
+    }
+}
+
+/// A batch that panics answers nobody: its callers panic too instead of waiting for ever.
+struct BreakOnPanic<'a, Op, Out>(&'a Shared<Op, Out>);
+
+impl<Op, Out> Drop for BreakOnPanic<'_, Op, Out> {
+    fn drop(&mut self) {
+        let wakers = self.0.lock().finish(std::iter::empty());
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// The batch under way asks to be polled: everybody is woken, and the first who comes polls it. Were it one
+/// chosen caller, a caller that lives but is not polled would hold up all others.
+impl<Op: Send + 'static, Out: Send + 'static> Wake for Shared<Op, Out> {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let mut state = self.lock();
+        let Some(flight) = &mut state.flight else { return };
+        flight.woken = true;
+        if flight.work.is_none() {
+            // Who polls it right now looks again.
+            return;
+        }
+        let wakers = state.slots.wakers();
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl<Op, Out> State<Op, Out> {
+    /// Whether more than one task has come lately.
+    fn crowded(&mut self, waker: &Waker) -> bool {
+        let task = waker.data().addr();
+        let another = self.last_task.replace(task).is_some_and(|last| last != task);
+        self.crowd || another
+    }
+
+    /// Takes what the next batch shall do.
+    fn start(&mut self, size_max: usize) -> Vec<Op> {
+        let mut slots = Vec::with_capacity(self.line.len());
+        let mut ops = Vec::with_capacity(self.line.len());
+        let mut size = 0;
+        while size < size_max
+            && let Some(next) = self.line.pop_front()
+        {
+            size += next.size;
+            slots.push(next.slot);
+            ops.push(next.op);
+        }
+        self.crowd = ops.len() > 1;
+        self.flight = Some(Flight { slots, work: None, woken: false });
+        ops
+    }
+
+    /// Ends the batch under way; items for which there is no answer are broken. Whoever waits is to be woken: for
+    /// the answer or to start the next batch.
+    fn finish(&mut self, mut outs: impl Iterator<Item = Option<Out>>) -> Vec<Waker> {
+        let flight = self.flight.take().expect("only who polls a batch ends it");
+        for slot in flight.slots {
+            self.slots.fill(slot, outs.next().flatten());
+        }
+        self.slots.wakers()
+    }
+}
+
+/// Where answers wait for their callers.
+struct Slots<Out> {
+    all: Vec<Slot<Out>>,
+    free: Vec<usize>,
+    /// How many of them hold a waker.
+    wakers: usize,
+}
+
+enum Slot<Out> {
+    Free,
+    Waiting(Option<Waker>),
+    /// `None` if its batch panicked.
+    Done(Option<Out>),
+    /// Nobody waits for the answer any more.
+    Abandoned,
+}
