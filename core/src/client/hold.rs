@@ -215,7 +215,7 @@ impl Hold {
             state.start(token, now, self.at_most);
             state.deadline = state.deadline.min(state.ends);
             state.warn(now);
-            state.ask_at = now + AFTER_HINT;
+            state.ask_at = now + AFTER_HINT.min(state.deadline.since(now) / 4);
         } else {
             state.ask_at = now;
         }
@@ -346,4 +346,142 @@ impl State {
 fn spread(span: Duration, id: ClaimId, at: Moment) -> Duration {
     let bits = (id.0 as u64).wrapping_add(at.as_nanos()).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56;
     span * 9 / 10 + span * bits as u32 / 1280
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::claim::Meta;
+    use crate::error::ErrorKind;
+    use crate::name::Name;
+
+    const TTL: Duration = Duration::from_secs(10);
+
+    fn ms(ms: u64) -> Moment {
+        Moment::BOOT + Duration::from_millis(ms)
+    }
+
+    fn token(n: u64) -> Token {
+        Token::new(n).unwrap()
+    }
+
+    fn hold(at_most: Option<Duration>) -> Hold {
+        let claim = Claim {
+            name: Name::new("r").unwrap(),
+            id: ClaimId(7),
+            capacity: 1,
+            weight: 1,
+            ttl: TTL,
+            at_least: Duration::ZERO,
+            meta: Meta::default(),
+        };
+        Hold::new(claim, at_most, ms(0))
+    }
+
+    fn hear(hold: &Hold, answer: Standing, sent: u64, now: u64) -> Heard {
+        hold.hear(Ok(answer), ms(sent), ms(now), &Rules::default())
+    }
+
+    fn held(n: u64) -> Standing {
+        Standing::Held { token: token(n), ttl: TTL }
+    }
+
+    fn queued() -> Standing {
+        Standing::Queued { ahead: 1, ttl: Duration::from_secs(5), look_again: Duration::from_secs(8) }
+    }
+
+    #[test]
+    fn the_deadline_counts_from_the_sending() {
+        let hold = hold(None);
+        // 10 s less 0.2 % and 2 ms, from the sending at 0; the answer took two seconds.
+        assert_eq!(hear(&hold, held(1), 0, 2000), Heard::Renewed(Duration::from_millis(7978)));
+        assert!(hold.is_valid(ms(9977)) && !hold.is_valid(ms(9978)));
+    }
+
+    #[test]
+    fn an_answer_after_its_own_deadline_starts_nothing() {
+        let hold = hold(None);
+        assert_eq!(hear(&hold, held(1), 0, 9978), Heard::Lost(None));
+        assert_eq!(hear(&hold, held(1), 9000, 9990), Heard::Stray, "what is over stays over");
+    }
+
+    #[test]
+    fn a_renewal_after_the_deadline_does_not_revive() {
+        let hold = hold(None);
+        hear(&hold, held(1), 0, 1);
+        assert_eq!(hear(&hold, held(1), 9000, 9990), Heard::Lost(Some(Duration::from_millis(9989))));
+        assert!(!hold.is_valid(ms(9991)));
+    }
+
+    #[test]
+    fn overlapping_renewals_never_move_a_deadline_back() {
+        let hold = hold(None);
+        hear(&hold, held(1), 0, 1);
+        hear(&hold, held(1), 5000, 5001);
+        hear(&hold, held(1), 3000, 5002);
+        assert_eq!(hold.state().deadline, ms(5000 + 9978));
+    }
+
+    #[test]
+    fn another_token_is_another_hold() {
+        let hold = hold(None);
+        hear(&hold, held(1), 0, 1);
+        assert!(matches!(hear(&hold, held(2), 2, 3), Heard::Lost(Some(_))));
+    }
+
+    #[test]
+    fn a_hint_starts_a_hold_only_with_half_of_its_time_left() {
+        let rules = Rules::default();
+        for (at, starts) in [(2400, true), (2600, false), (5100, false)] {
+            let hold = hold(None);
+            hear(&hold, queued(), 0, 1);
+            hold.hear_hint(token(1), ms(at), &rules);
+            assert_eq!(hold.is_valid(ms(at)), starts, "at {at} ms");
+        }
+        let hold = hold(None);
+        hear(&hold, queued(), 0, 1);
+        hold.hear_hint(token(1), ms(2000), &rules);
+        let due = hold.due(ms(2010), Duration::from_millis(100));
+        assert_eq!(due.refresh.unwrap().ttl, TTL, "renewed to the full TTL at once");
+    }
+
+    #[test]
+    fn at_risk_at_half_and_lost_at_the_deadline() {
+        let hold = hold(None);
+        hear(&hold, held(1), 0, 0);
+        let ttl_min = Duration::from_millis(100);
+        let due = hold.due(ms(4988), ttl_min);
+        assert!(due.at_risk.is_none() && due.refresh.is_some());
+        assert_eq!(hold.due(ms(4989), ttl_min).at_risk, Some(Duration::from_millis(4989)));
+        assert_eq!(hold.due(ms(4990), ttl_min).at_risk, None, "said once");
+        let due = hold.due(ms(9978), ttl_min);
+        assert!(due.over && due.ran_out == Some(Some(Duration::from_millis(9978))));
+    }
+
+    #[test]
+    fn at_most_is_never_asked_beyond() {
+        let hold = hold(Some(Duration::from_secs(12)));
+        hear(&hold, held(1), 0, 0);
+        let ttl_min = Duration::from_millis(100);
+        assert_eq!(hold.due(ms(4000), ttl_min).refresh.unwrap().ttl, Duration::from_secs(8));
+        hear(&hold, Standing::Held { token: token(1), ttl: Duration::from_secs(8) }, 4000, 4001);
+        let deadline = hold.state().deadline;
+        assert!(deadline <= ms(12_000));
+        assert!(hold.due(deadline, ttl_min).over);
+    }
+
+    #[test]
+    fn a_waiter_hears_what_cannot_be_cured_and_asks_again_for_the_rest() {
+        let rules = Rules::default();
+        let hold = hold(None);
+        hear(&hold, queued(), 0, 1);
+        let flaky = Error::new(ErrorKind::Unavailable, "refresh", "no answer");
+        assert!(matches!(hold.hear(Err(flaky), ms(100), ms(200), &rules), Heard::Failed(_)));
+        assert!(hold.next() < ms(300));
+        let fatal = Error::new(ErrorKind::Corrupt, "refresh", "not a database");
+        assert!(matches!(hold.hear(Err(fatal), ms(300), ms(400), &rules), Heard::Lost(None)));
+        assert!(
+            matches!(&hold.state().phase, Phase::Ended(End::Failed(e)) if e.kind() == ErrorKind::Corrupt)
+        );
+    }
 }
