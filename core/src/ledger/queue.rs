@@ -43,15 +43,18 @@ pub struct HandOver {
 }
 
 /// The queue of one resource.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Queue {
     line: VecDeque<Entry>,
+    /// Nobody dies before this. Deadlines only move forward, so it stays true until somebody joins or dies.
+    soonest: Moment,
 }
 
 impl Queue {
     /// A queue from stored entries, in order.
     pub fn from_entries(entries: impl IntoIterator<Item = Entry>) -> Self {
-        Self { line: entries.into_iter().collect() }
+        // The first request to settle finds out who dies first.
+        Self { line: entries.into_iter().collect(), soonest: Moment::BOOT }
     }
 
     /// The entries, in order, dead ones among them until the next request settles.
@@ -71,8 +74,9 @@ impl Queue {
 
     /// Removes the dead and lets in whoever fits now. Tokens of claims let in are minted here and told in `out`.
     pub fn settle(&mut self, now: Moment, mint: &mut Mint, out: &mut Vec<HandOver>) {
-        if self.line.iter().any(|e| e.deadline <= now) {
+        if self.soonest <= now {
             self.line.retain(|e| e.deadline > now);
+            self.soonest = self.line.iter().map(|e| e.deadline).min().unwrap_or(Moment::NEVER);
         }
         let mut taken: u64 = 0;
         for entry in &mut self.line {
@@ -104,10 +108,11 @@ impl Queue {
         if self.line.len() >= QUEUE_CLAIMS_MAX {
             return Standing::Refused(Refusal::QueueFull { max: QUEUE_CLAIMS_MAX as u32 });
         }
-        let (id, ttl) = (claim.id, claim.ttl);
+        let (id, ttl, deadline) = (claim.id, claim.ttl, now + claim.waiting_ttl());
+        self.soonest = self.soonest.min(deadline);
         self.line.push_back(Entry {
             joined: now,
-            deadline: now + claim.waiting_ttl(),
+            deadline,
             keep_until: Moment::BOOT,
             token: None,
             revoked: false,
@@ -145,7 +150,9 @@ impl Queue {
             match manner {
                 Manner::Revoke if entry.token.is_some() => entry.revoked = true,
                 Manner::Release if entry.keep_until > now => {
+                    // The one deadline that moves back: to the end of what the owner itself asked for.
                     entry.deadline = entry.keep_until;
+                    self.soonest = self.soonest.min(entry.keep_until);
                     entry.revoked = true;
                 }
                 // A revoked waiter has nothing that it could still believe in.
