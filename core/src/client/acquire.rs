@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 
-use crate::claim::{CAPACITY_MAX, Claim, ClaimId, Meta, PAYLOAD_BYTES_MAX};
+use crate::claim::{CAPACITY_MAX, Claim, ClaimId, Meta};
+use crate::client::ask::{Ask, Patience};
 use crate::client::hold::{End, Heard, Hold, Phase};
 use crate::client::race::race;
 use crate::client::roll::Orphan;
@@ -23,35 +24,6 @@ use crate::observe::What;
 
 /// The pause before a `join` with an unknown outcome is asked again; it doubles.
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(10);
-
-/// How long a caller is willing to wait.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Patience {
-    /// Not at all.
-    None,
-    /// This long.
-    For(Duration),
-    /// For ever.
-    Endless,
-}
-
-/// What a caller asks for.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Ask<'a> {
-    pub(crate) name: &'a Name,
-    pub(crate) capacity: u32,
-    pub(crate) weight: u32,
-    pub(crate) terms: &'a Terms,
-}
-
-/// The terms of a hold that a caller may set.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Terms {
-    pub(crate) ttl: Option<Duration>,
-    pub(crate) at_least: Duration,
-    pub(crate) at_most: Option<Duration>,
-    pub(crate) payload: Option<Arc<str>>,
-}
 
 /// A hold that has begun.
 pub(crate) type Started = Arc<Hold>;
@@ -71,11 +43,13 @@ impl Client {
         let (ttl, at_most) = self.terms(ask)?;
         let shared = self.shared();
         let began = shared.env.now();
-        let mut now = began;
         let until = match patience {
             Patience::For(span) => began + span,
             Patience::None | Patience::Endless => Moment::NEVER,
         };
+        let mut now = began;
+        // An engine that does not answer for a whole TTL is an error, also for the most patient.
+        let mut give_up = now + ttl;
         loop {
             if shared.roll.is_closed() {
                 return Err(closed());
@@ -90,17 +64,28 @@ impl Client {
                 meta: Meta { owner: Arc::clone(&shared.owner), payload: ask.terms.payload.clone() },
             };
             let mut attempt = Attempt::new(self, claim, at_most, now);
-            let waited = match attempt.join(now, until).await? {
-                Joined::Held => Waited::Held,
-                Joined::Queued if matches!(patience, Patience::None) => Waited::OutOfPatience,
-                Joined::Queued => attempt.wait(until).await,
-                Joined::Again => Waited::Again,
-                Joined::OutOfPatience => Waited::OutOfPatience,
+            let waited = match attempt.join(now, until).await {
+                Ok(Joined::Held) => Waited::Held,
+                Ok(Joined::Queued) if matches!(patience, Patience::None) => Waited::OutOfPatience,
+                Ok(Joined::Queued) => {
+                    let waited = attempt.wait(until).await;
+                    give_up = shared.env.now() + ttl;
+                    waited
+                }
+                Ok(Joined::Again) => Waited::Again,
+                Ok(Joined::OutOfPatience) => Waited::OutOfPatience,
+                Err(error) => Waited::Failed(error),
             };
             match waited {
                 Waited::Held => return Ok(Some(attempt.succeed(began))),
                 Waited::Again => now = shared.env.now(),
-                Waited::Failed(error) => return Err(error.with("lock", ask.name)),
+                Waited::Failed(error) => {
+                    now = shared.env.now();
+                    let retry = error.is_transient() && !matches!(patience, Patience::None);
+                    if !retry || now >= give_up.min(until) {
+                        return Err(error.with("lock", ask.name));
+                    }
+                }
                 Waited::OutOfPatience => {
                     if shared.observer.is_some() {
                         shared.tell(&attempt.hold, What::TimedOut { waited: shared.env.now().since(began) });
@@ -119,71 +104,17 @@ impl Client {
         shared.tell(hold, What::Released { held });
         let leaving = shared.leaving(hold, now);
         if (shared.rules.leaves)() {
-            let call = shared.engine.leave(Batch::from_buf([leaving.leave.clone()]));
             // Whatever happens from here on, the driver says it again until it is certain.
             let mut insurance = Insurance { client: self, hold, paid: false };
-            let mut call = call;
+            let mut call = shared.engine.leave(Batch::from_buf([leaving.leave.clone()]));
             match race(&mut call, &*shared.env.clock, leaving.until).await.map(|mut answers| answers.pop()) {
                 Some(Some(Ok(()))) => insurance.paid = true,
                 Some(Some(Err(error))) => return Err(error.with("lock", &hold.claim.name)),
                 Some(None) => return Err(no_answer("release")),
-                None => return Err(unanswered("release", hold)),
+                None => return Err(unanswered("release").with("lock", &hold.claim.name)),
             }
         }
         if valid { Ok(()) } else { Err(lost(&hold.claim.name)) }
-    }
-
-    /// Checks what can be checked before anything is sent.
-    fn terms(&self, ask: Ask<'_>) -> Result<(Duration, Option<Duration>)> {
-        let info = &self.shared().info;
-        let refuse = |kind, message: String| Err(Error::new(kind, "lock", message).with("lock", ask.name));
-        let bad = |message: String| refuse(ErrorKind::InvalidInput, message);
-        if ask.capacity == 0 || ask.capacity > CAPACITY_MAX {
-            return bad(format!("a semaphore has 1 to {CAPACITY_MAX} permits, not {}", ask.capacity));
-        }
-        if ask.weight == 0 || ask.weight > ask.capacity {
-            return bad(format!(
-                "{} of {} permits cannot be had; ask for 1 to {1}",
-                ask.weight, ask.capacity
-            ));
-        }
-        if ask.capacity > 1 && !info.shared {
-            let message = format!("the engine `{}` has only whole locks, no readers or permits", info.engine);
-            return refuse(ErrorKind::Unsupported, message);
-        }
-        let ttl = ask.terms.ttl.unwrap_or(self.shared().ttl);
-        if ttl < info.ttl_min || ttl > info.ttl_max {
-            return bad(format!(
-                "a TTL of {ttl:?} is outside what the engine `{}` offers; use {:?} to {:?}",
-                info.engine, info.ttl_min, info.ttl_max
-            ));
-        }
-        let step = info.ttl_step.as_nanos().max(1);
-        let ttl =
-            Duration::from_nanos(u64::try_from(ttl.as_nanos().div_ceil(step) * step).unwrap_or(u64::MAX));
-        if !ask.terms.at_least.is_zero() && !info.at_least {
-            return refuse(
-                ErrorKind::Unsupported,
-                format!("the engine `{}` has no at-least hold", info.engine),
-            );
-        }
-        if ask.terms.at_least > info.ttl_max {
-            return bad(format!("an at-least hold of {:?} is over {:?}", ask.terms.at_least, info.ttl_max));
-        }
-        if let Some(most) = ask.terms.at_most.filter(|&most| most < ask.terms.at_least.max(info.ttl_min)) {
-            return bad(format!(
-                "an at-most hold of {most:?} is less than {:?}, the at-least hold or the engine's shortest TTL",
-                ask.terms.at_least.max(info.ttl_min)
-            ));
-        }
-        if let Some(payload) = ask.terms.payload.as_deref().filter(|p| p.len() > PAYLOAD_BYTES_MAX) {
-            return bad(format!(
-                "a payload of {} bytes is over the limit of {PAYLOAD_BYTES_MAX}",
-                payload.len()
-            ));
-        }
-        // A hold that may not last a whole TTL is not asked for longer.
-        Ok((ask.terms.at_most.map_or(ttl, |most| ttl.min(most.max(info.ttl_min))), ask.terms.at_most))
     }
 }
 
@@ -198,10 +129,9 @@ pub(crate) fn lost(name: &Name) -> Error {
         .with("lock", name)
 }
 
-fn unanswered(operation: &'static str, hold: &Hold) -> Error {
+fn unanswered(operation: &'static str) -> Error {
     Error::new(ErrorKind::Unavailable, operation, "the engine did not answer in time")
         .with_outcome(Outcome::Unknown)
-        .with("lock", &hold.claim.name)
 }
 
 /// How a `join` ended.
@@ -227,18 +157,19 @@ impl<'a> Attempt<'a> {
         Self { client, hold, call: None, done: false }
     }
 
-    /// Sends the `join` until it is answered, the claim would be dead, or the caller's patience ends.
+    /// Sends the `join` until it is answered, the claim could be dead, or the caller's patience ends: a dead
+    /// claim's id is not used again.
     async fn join(&mut self, mut sent: Moment, until: Moment) -> Result<Joined> {
         let shared = self.client.shared();
         let (clock, rules) = (&*shared.env.clock, &shared.rules);
         let mut pause = RETRY_PAUSE_MIN;
-        let give_up = sent + self.hold.claim.ttl;
+        let give_up = sent + self.hold.claim.waiting_ttl();
         loop {
             let call = self.call.insert(shared.engine.join(Batch::from_buf([self.hold.claim.clone()])));
             let answer = match race(call, clock, give_up.min(until)).await {
                 Some(mut answers) => answers.pop().unwrap_or_else(|| Err(no_answer("lock"))),
                 None if shared.env.now() >= until => return Ok(Joined::OutOfPatience),
-                None => return Err(unanswered("lock", &self.hold)),
+                None => return Err(unanswered("lock")),
             };
             self.call = None;
             let now = shared.env.now();
@@ -262,7 +193,7 @@ impl<'a> Attempt<'a> {
             };
             let next = now + pause;
             if !error.is_transient() || next >= give_up.min(until) {
-                return Err(error.with("lock", &self.hold.claim.name));
+                return Err(error);
             }
             clock.sleep_until(next).await;
             pause = (pause * 2).min(self.hold.claim.waiting_ttl() / 6);
@@ -280,6 +211,10 @@ impl<'a> Attempt<'a> {
             loop {
                 let mut state = hold.state();
                 match &state.phase {
+                    // The news may be older than the claim: whoever was paused meanwhile must not start now.
+                    Phase::Held if !(shared.rules.in_time)(shared.env.now(), state.deadline) => {
+                        return Poll::Ready(Waited::Again);
+                    }
                     Phase::Held => return Poll::Ready(Waited::Held),
                     Phase::Joining | Phase::Waiting => state.waiter = Some(cx.waker().clone()),
                     Phase::Ended(End::Failed(error)) => return Poll::Ready(Waited::Failed(error.clone())),
@@ -331,7 +266,7 @@ impl<'a> Attempt<'a> {
                 format!("{max} claims stand in the lock's queue, which is the most")
             }
         };
-        Error::new(ErrorKind::Refused, "lock", message).with("lock", &claim.name)
+        Error::new(ErrorKind::Refused, "lock", message)
     }
 }
 

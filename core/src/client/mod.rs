@@ -1,10 +1,11 @@
 //! The client: it owns claims, renews them, and makes sure that none outlives the wish for it.
 //!
 //! [`hold`] knows one claim and its deadline, [`roll`] all of them by when something is due, [`driver`] is the
-//! one task that renews and leaves, [`acquire`] is what a caller waits in, [`rules`] are the decisions that
+//! one task that renews and leaves, [`ask`] is what a caller may ask for, [`acquire`] what it waits in, [`rules`] are the decisions that
 //! safety rests on.
 
 mod acquire;
+mod ask;
 mod driver;
 pub(crate) mod hold;
 mod race;
@@ -20,7 +21,8 @@ use crate::engine::{Batch, Engine, EngineInfo, Guarantee, Page, Query};
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::observe::{Event, Observer, What};
 
-pub(crate) use acquire::{Ask, Patience, Started, Terms, lost};
+pub(crate) use acquire::{Started, lost};
+pub(crate) use ask::{Ask, Patience, Terms};
 pub use driver::Driver;
 use hold::Hold;
 use roll::Roll;
