@@ -60,7 +60,9 @@ impl Inbox {
 
     /// Tells every watcher to look, as after a lost connection.
     pub fn look(&self) {
-        let ids: Vec<ClaimId> = self.lock().watched.keys().copied().collect();
+        let mut ids: Vec<ClaimId> = self.lock().watched.keys().copied().collect();
+        // The order of a hash map is random, and a simulated run must be the same each time.
+        ids.sort_unstable();
         for id in ids {
             self.deliver(id, Hint::Look);
         }

@@ -21,16 +21,21 @@ use crate::engine::{Batch, Hint, Hints, Refusal, Reply, Standing};
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::name::Name;
 use crate::observe::What;
+use crate::token::Token;
 
 /// The pause before a `join` with an unknown outcome is asked again; it doubles.
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(10);
 
 /// A hold that has begun.
-pub(crate) type Started = Arc<Hold>;
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) hold: Arc<Hold>,
+    pub(crate) token: Token,
+}
 
 /// How waiting in a queue ended.
 enum Waited {
-    Held,
+    Held(Token),
     /// The claim died in the queue: once more, at the end of it.
     Again,
     OutOfPatience,
@@ -65,7 +70,7 @@ impl Client {
             };
             let mut attempt = Attempt::new(self, claim, at_most, now);
             let waited = match attempt.join(now, until).await {
-                Ok(Joined::Held) => Waited::Held,
+                Ok(Joined::Held(token)) => Waited::Held(token),
                 Ok(Joined::Queued) if matches!(patience, Patience::None) => Waited::OutOfPatience,
                 Ok(Joined::Queued) => {
                     let waited = attempt.wait(until).await;
@@ -77,7 +82,7 @@ impl Client {
                 Err(error) => Waited::Failed(error),
             };
             match waited {
-                Waited::Held => return Ok(Some(attempt.succeed(began))),
+                Waited::Held(token) => return Ok(Some(attempt.succeed(token, began))),
                 Waited::Again => now = shared.env.now(),
                 Waited::Failed(error) => {
                     now = shared.env.now();
@@ -97,7 +102,7 @@ impl Client {
     }
 
     /// Lets go in the caller's own task.
-    pub(crate) async fn release(&self, hold: &Started) -> Result<()> {
+    pub(crate) async fn release(&self, hold: &Arc<Hold>) -> Result<()> {
         let shared = self.shared();
         let now = shared.env.now();
         let Some((held, valid)) = shared.strike(hold, now) else { return Ok(()) };
@@ -136,7 +141,7 @@ fn unanswered(operation: &'static str) -> Error {
 
 /// How a `join` ended.
 enum Joined {
-    Held,
+    Held(Token),
     Queued,
     Again,
     OutOfPatience,
@@ -180,12 +185,14 @@ impl<'a> Attempt<'a> {
                     if let Standing::Queued { ahead, .. } = standing {
                         shared.tell(&self.hold, What::Queued { ahead });
                     }
-                    let joined = match self.hold.hear(Ok(standing), sent, now, rules) {
-                        Heard::Renewed(_) => Joined::Held,
-                        Heard::Nothing => Joined::Queued,
-                        Heard::Failed(_) | Heard::Lost(_) | Heard::Stray => return Ok(Joined::Again),
+                    let token = if let Standing::Held { token, .. } = standing { Some(token) } else { None };
+                    let (heard, next) = self.hold.hear(Ok(standing), sent, now, rules);
+                    let joined = match (heard, token) {
+                        (Heard::Renewed(_), Some(token)) => Joined::Held(token),
+                        (Heard::Nothing, None) => Joined::Queued,
+                        _ => return Ok(Joined::Again),
                     };
-                    if !shared.roll.enter(&self.hold, self.hold.next()) {
+                    if !shared.roll.enter(&self.hold, next) {
                         return Err(closed());
                     }
                     return Ok(joined);
@@ -215,7 +222,10 @@ impl<'a> Attempt<'a> {
                     Phase::Held if !(shared.rules.in_time)(shared.env.now(), state.deadline) => {
                         return Poll::Ready(Waited::Again);
                     }
-                    Phase::Held => return Poll::Ready(Waited::Held),
+                    Phase::Held => {
+                        let token = state.token.expect("a hold that has begun has a token");
+                        return Poll::Ready(Waited::Held(token));
+                    }
                     Phase::Joining | Phase::Waiting => state.waiter = Some(cx.waker().clone()),
                     Phase::Ended(End::Failed(error)) => return Poll::Ready(Waited::Failed(error.clone())),
                     Phase::Ended(_) => return Poll::Ready(Waited::Again),
@@ -240,18 +250,14 @@ impl<'a> Attempt<'a> {
     }
 
     /// The hold is the caller's.
-    fn succeed(mut self, began: Moment) -> Started {
+    fn succeed(mut self, token: Token, began: Moment) -> Started {
         self.done = true;
         let shared = self.client.shared();
         if shared.observer.is_some() {
-            let state = self.hold.state();
-            if let Some(token) = state.token {
-                let waited = state.started.since(began);
-                drop(state);
-                shared.tell(&self.hold, What::Acquired { token, waited });
-            }
+            let waited = self.hold.state().started.since(began);
+            shared.tell(&self.hold, What::Acquired { token, waited });
         }
-        Arc::clone(&self.hold)
+        Started { hold: Arc::clone(&self.hold), token }
     }
 
     fn refused(&self, why: &Refusal) -> Error {
@@ -277,7 +283,7 @@ fn follow(shared: &Shared, hold: &Arc<Hold>, hint: Hint) {
         Hint::Held(token) => hold.hear_hint(token, now, &shared.rules),
         Hint::Look => hold.look(now),
     }
-    shared.roll.place(hold);
+    shared.roll.place(hold, hold.next());
 }
 
 /// What a capacity is used as.
@@ -308,7 +314,7 @@ impl Drop for Attempt<'_> {
 /// Queues the `leave` again unless it has been confirmed.
 struct Insurance<'a> {
     client: &'a Client,
-    hold: &'a Started,
+    hold: &'a Arc<Hold>,
     paid: bool,
 }
 

@@ -99,7 +99,7 @@ impl Driver {
             if due.over {
                 shared.roll.strike(&hold);
             } else {
-                shared.roll.place(&hold);
+                shared.roll.place(&hold, hold.next());
             }
             if let Some(refresh) = due.refresh {
                 asking.push((hold, refresh));
@@ -185,15 +185,16 @@ impl Driver {
 
     fn hear(&self, hold: &Arc<Hold>, answer: Result<Standing>, sent: Moment, now: Moment) {
         let shared = &self.shared;
-        match hold.hear(answer, sent, now, &shared.rules) {
-            Heard::Nothing => shared.roll.place(hold),
+        let (heard, next) = hold.hear(answer, sent, now, &shared.rules);
+        match heard {
+            Heard::Nothing => shared.roll.place(hold, next),
             Heard::Renewed(remaining) => {
                 shared.tell(hold, What::Renewed { remaining });
-                shared.roll.place(hold);
+                shared.roll.place(hold, next);
             }
             Heard::Failed(remaining) => {
                 shared.tell(hold, What::RenewalFailed { remaining });
-                shared.roll.place(hold);
+                shared.roll.place(hold, next);
             }
             Heard::Lost(held) => {
                 shared.roll.strike(hold);

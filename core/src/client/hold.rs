@@ -166,8 +166,14 @@ impl Hold {
         matches!(state.phase, Phase::Held) && now < state.deadline
     }
 
-    /// Takes in the answer to a request that was sent at `sent`.
-    pub(crate) fn hear(&self, answer: Result<Standing>, sent: Moment, now: Moment, rules: &Rules) -> Heard {
+    /// Takes in the answer to a request that was sent at `sent`: what it meant, and when something is due next.
+    pub(crate) fn hear(
+        &self,
+        answer: Result<Standing>,
+        sent: Moment,
+        now: Moment,
+        rules: &Rules,
+    ) -> (Heard, Moment) {
         let mut state = self.state();
         let heard = match (&state.phase, answer) {
             (Phase::Ended(_), Ok(Standing::Held { .. } | Standing::Queued { .. })) => Heard::Stray,
@@ -201,8 +207,9 @@ impl Hold {
             // A hold that the engine has as waiting, refused or under another token is not this hold.
             (_, Ok(_)) => state.end(End::Lost, now),
         };
+        let next = state.next();
         self.announce(state);
-        heard
+        (heard, next)
     }
 
     /// Takes in a hint that it is held: the hold begins, or, if too little of its time is left, the driver looks.
@@ -211,9 +218,9 @@ impl Hold {
         if !matches!(state.phase, Phase::Waiting) {
             return;
         }
-        if (rules.hint_starts)(now, state.deadline, state.granted) {
+        if let Some(deadline) = (rules.hint_starts)(now, state.deadline, state.granted) {
             state.start(token, now, self.at_most);
-            state.deadline = state.deadline.min(state.ends);
+            state.deadline = deadline.min(state.ends);
             state.warn(now);
             state.ask_at = now + AFTER_HINT.min(state.deadline.since(now) / 4);
         } else {
@@ -379,7 +386,7 @@ mod tests {
     }
 
     fn hear(hold: &Hold, answer: Standing, sent: u64, now: u64) -> Heard {
-        hold.hear(Ok(answer), ms(sent), ms(now), &Rules::default())
+        hold.hear(Ok(answer), ms(sent), ms(now), &Rules::default()).0
     }
 
     fn held(n: u64) -> Standing {
@@ -476,10 +483,10 @@ mod tests {
         let hold = hold(None);
         hear(&hold, queued(), 0, 1);
         let flaky = Error::new(ErrorKind::Unavailable, "refresh", "no answer");
-        assert!(matches!(hold.hear(Err(flaky), ms(100), ms(200), &rules), Heard::Failed(_)));
+        assert!(matches!(hold.hear(Err(flaky), ms(100), ms(200), &rules).0, Heard::Failed(_)));
         assert!(hold.next() < ms(300));
         let fatal = Error::new(ErrorKind::Corrupt, "refresh", "not a database");
-        assert!(matches!(hold.hear(Err(fatal), ms(300), ms(400), &rules), Heard::Lost(None)));
+        assert!(matches!(hold.hear(Err(fatal), ms(300), ms(400), &rules).0, Heard::Lost(None)));
         assert!(
             matches!(&hold.state().phase, Phase::Ended(End::Failed(e)) if e.kind() == ErrorKind::Corrupt)
         );

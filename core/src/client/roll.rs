@@ -123,8 +123,7 @@ impl Roll {
     }
 
     /// Moves a claim to where its next due time says, if it has not been struck off meanwhile.
-    pub(crate) fn place(&self, hold: &Arc<Hold>) {
-        let next = hold.next();
+    pub(crate) fn place(&self, hold: &Arc<Hold>, next: Moment) {
         let mut inner = self.lock();
         let place = &hold.place;
         if place.fresh.load(Relaxed) == NOT_FRESH && place.due.load(Relaxed) != next.as_nanos() {

@@ -25,8 +25,9 @@ pub struct Rules {
     pub deadline: fn(sent: Moment, received: Moment, ttl: Duration) -> Moment,
     /// Whether a guard may be handed out, or a renewal counted, at `now`.
     pub in_time: fn(now: Moment, deadline: Moment) -> bool,
-    /// Whether a hint that the claim is held may start the hold with no further round trip.
-    pub hint_starts: fn(now: Moment, deadline: Moment, granted: Duration) -> bool,
+    /// Until when a hold may be believed in that starts by a hint, with no further round trip; `None` if the hint
+    /// only means to look.
+    pub hint_starts: fn(now: Moment, deadline: Moment, granted: Duration) -> Option<Moment>,
     /// How long a waiter waits before it looks again, if it renews at `pace` anyway.
     pub look: fn(look_again: Duration, pace: Duration) -> Duration,
     /// Whether a claim that nobody wants any more is withdrawn.
@@ -39,7 +40,10 @@ impl Default for Rules {
             // The engine counts from the receipt, which is after the sending; the answer's arrival says nothing.
             deadline: |sent, _received, ttl| sent + ttl.saturating_sub(drift(ttl)),
             in_time: |now, deadline| now < deadline,
-            hint_starts: |now, deadline, granted| deadline.since(now) * 2 >= granted,
+            // The hint says nothing about time: the deadline is still that of the last answer.
+            hint_starts: |now, deadline, granted| {
+                (now < deadline && deadline.since(now) * 2 >= granted).then_some(deadline)
+            },
             look: |look_again, pace| look_again.max(Duration::from_millis(1)).min(pace),
             leaves: || true,
         }

@@ -26,12 +26,20 @@ pub struct Ledger {
     /// Look for queues of which only dead claims are left when there are this many.
     sweep_at: usize,
     out: Vec<HandOver>,
+    /// The room of the last queue that became empty, for the next that is needed.
+    spare: Queue,
 }
 
 impl Ledger {
     /// An empty ledger whose first token is above `floor`.
     pub fn new(floor: u64) -> Self {
-        Self { queues: HashMap::new(), mint: Mint::above(floor), sweep_at: SWEEP_QUEUES_MIN, out: Vec::new() }
+        Self {
+            queues: HashMap::new(),
+            mint: Mint::above(floor),
+            sweep_at: SWEEP_QUEUES_MIN,
+            out: Vec::new(),
+            spare: Queue::default(),
+        }
     }
 
     /// Queues a claim, or renews it if it is there.
@@ -39,12 +47,12 @@ impl Ledger {
         if self.queues.len() >= self.sweep_at {
             self.sweep(now);
         }
-        let Self { queues, mint, out, .. } = self;
+        let Self { queues, mint, out, spare, .. } = self;
         match queues.entry_ref(claim.name.as_str()) {
             hashbrown::hash_map::EntryRef::Occupied(mut queue) => queue.get_mut().join(now, claim, mint, out),
             hashbrown::hash_map::EntryRef::Vacant(slot) => {
                 let name = claim.name.clone();
-                slot.insert_entry_with_key(name, Queue::default()).get_mut().join(now, claim, mint, out)
+                slot.insert_entry_with_key(name, std::mem::take(spare)).get_mut().join(now, claim, mint, out)
             }
         }
     }
@@ -54,7 +62,7 @@ impl Ledger {
         let Some(queue) = self.queues.get_mut(ask.claim.name.as_str()) else { return Standing::Gone };
         let standing = queue.refresh(now, ask.claim.id, ask.ttl, &mut self.mint, &mut self.out);
         if queue.is_empty() {
-            self.queues.remove(ask.claim.name.as_str());
+            self.forget(&ask.claim.name);
         }
         standing
     }
@@ -64,7 +72,7 @@ impl Ledger {
         let Some(queue) = self.queues.get_mut(ask.claim.name.as_str()) else { return };
         queue.leave(now, ask.claim.id, ask.manner, &mut self.mint, &mut self.out);
         if queue.is_empty() {
-            self.queues.remove(ask.claim.name.as_str());
+            self.forget(&ask.claim.name);
         }
     }
 
@@ -92,6 +100,13 @@ impl Ledger {
             page.next = page.queues.last().map(|q| q.name.clone());
         }
         page
+    }
+
+    /// Forgets an empty queue, but not the room that it took.
+    fn forget(&mut self, name: &Name) {
+        if let Some(queue) = self.queues.remove(name.as_str()) {
+            self.spare = queue;
+        }
     }
 
     /// Forgets queues in which nobody is alive; costs less than one look at a queue a join.

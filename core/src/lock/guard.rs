@@ -3,10 +3,11 @@
 use std::fmt;
 use std::ops::Deref;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::claim::ClaimId;
-use crate::client::hold::Phase;
+use crate::client::hold::{Hold, Phase};
 use crate::client::{Client, Started};
 use crate::clock::Moment;
 use crate::error::Result;
@@ -32,14 +33,13 @@ pub enum Mode {
 #[derive(Clone)]
 pub struct Lease {
     client: Client,
-    hold: Started,
+    hold: Arc<Hold>,
     token: Token,
 }
 
 impl Lease {
-    pub(super) fn new(client: &Client, hold: Started) -> Self {
-        let token = hold.state().token.expect("a hold that has begun has a token");
-        Self { client: client.clone(), hold, token }
+    pub(super) fn new(client: &Client, started: Started) -> Self {
+        Self { client: client.clone(), hold: started.hold, token: started.token }
     }
 
     /// The fencing token.
@@ -160,10 +160,26 @@ pub struct Permit {
 /// A lease, and the duty to let go of it.
 struct Held {
     lease: Lease,
+    /// Somebody else has taken over the duty.
+    relieved: bool,
+}
+
+impl Held {
+    fn new(lease: Lease) -> Self {
+        Self { lease, relieved: false }
+    }
+
+    async fn release(mut self) -> Result<()> {
+        self.relieved = true;
+        self.lease.client.release(&self.lease.hold).await
+    }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
+        if self.relieved {
+            return;
+        }
         let shared = self.lease.client.shared();
         shared.let_go(&self.lease.hold, shared.env.now());
     }
@@ -171,7 +187,7 @@ impl Drop for Held {
 
 impl Guard {
     pub(super) fn new(mode: Mode) -> impl FnOnce(Lease) -> Self {
-        move |lease| Self { mode, held: Held { lease } }
+        move |lease| Self { mode, held: Held::new(lease) }
     }
 
     /// Exclusive or shared.
@@ -189,13 +205,13 @@ impl Guard {
     /// # Cancel safety
     /// Dropped on the way, it is released in the background.
     pub async fn release(self) -> Result<()> {
-        self.client.release(&self.hold).await
+        self.held.release().await
     }
 }
 
 impl Permit {
     pub(super) fn new(lease: Lease) -> Self {
-        Self { held: Held { lease } }
+        Self { held: Held::new(lease) }
     }
 
     /// Releases, and returns when the engine has confirmed it.
@@ -206,7 +222,7 @@ impl Permit {
     /// # Cancel safety
     /// Dropped on the way, it is released in the background.
     pub async fn release(self) -> Result<()> {
-        self.client.release(&self.hold).await
+        self.held.release().await
     }
 }
 

@@ -59,7 +59,7 @@ async fn acquire<G>(
     wrap: impl FnOnce(Lease) -> G,
 ) -> Result<Option<G>> {
     let started = client.acquire(ask, patience).await?;
-    Ok(started.map(|hold| wrap(Lease::new(client, hold))))
+    Ok(started.map(|started| wrap(Lease::new(client, started))))
 }
 
 /// Acquires with endless patience and wraps.
