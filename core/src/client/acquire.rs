@@ -105,7 +105,8 @@ impl Client {
     pub(crate) async fn release(&self, hold: &Arc<Hold>) -> Result<()> {
         let shared = self.shared();
         let now = shared.env.now();
-        let Some((held, valid)) = shared.strike(hold, now) else { return Ok(()) };
+        // Whoever has a guard can only find it released if the client was shut down under it.
+        let Some((held, valid)) = shared.strike(hold, now) else { return Err(lost(&hold.claim.name)) };
         shared.tell(hold, What::Released { held });
         let leaving = shared.leaving(hold, now);
         if (shared.rules.leaves)() {

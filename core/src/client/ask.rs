@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::claim::{CAPACITY_MAX, PAYLOAD_BYTES_MAX};
 use crate::client::Client;
+use crate::clock::nanos;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::Name;
 
@@ -63,9 +64,7 @@ impl Client {
                 info.engine, info.ttl_min, info.ttl_max
             ));
         }
-        let step = info.ttl_step.as_nanos().max(1);
-        let ttl =
-            Duration::from_nanos(u64::try_from(ttl.as_nanos().div_ceil(step) * step).unwrap_or(u64::MAX));
+        let ttl = round_up(ttl, info.ttl_step);
         if !ask.terms.at_least.is_zero() && !info.at_least {
             return refuse(
                 ErrorKind::Unsupported,
@@ -90,4 +89,10 @@ impl Client {
         // A hold that may not last a whole TTL is not asked for longer.
         Ok((ask.terms.at_most.map_or(ttl, |most| ttl.min(most.max(info.ttl_min))), ask.terms.at_most))
     }
+}
+
+/// The next multiple of `step`, nearly always the TTL itself.
+fn round_up(ttl: Duration, step: Duration) -> Duration {
+    let (ttl, step) = (nanos(ttl), nanos(step).max(1));
+    Duration::from_nanos(ttl.div_ceil(step).saturating_mul(step))
 }

@@ -176,7 +176,9 @@ impl Driver {
                     let pause = LEAVE_PAUSE.0 * 2u32.saturating_pow(leaving.failures.min(16));
                     leaving.failures += 1;
                     let at = (now + pause.min(LEAVE_PAUSE.1)).min(leaving.until);
-                    self.again.insert((at, leaving.leave.claim.id), leaving);
+                    // Two leaves of one claim that are due together are one.
+                    let same = self.again.insert((at, leaving.leave.claim.id), leaving);
+                    finished += usize::from(same.is_some());
                 }
                 finished
             }

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use crate::claim::{Claim, ClaimId, Refresh};
 use crate::client::roll::Place;
 use crate::client::rules::Rules;
-use crate::clock::Moment;
+use crate::clock::{Moment, nanos};
 use crate::engine::Standing;
 use crate::error::{Error, Result};
 use crate::token::Token;
@@ -122,7 +122,8 @@ impl Hold {
     pub(crate) fn new(claim: Claim, at_most: Option<Duration>, now: Moment) -> Self {
         let state = State {
             phase: Phase::Joining,
-            deadline: now + claim.waiting_ttl(),
+            // Nothing has been promised yet; a later deadline here would outlive the margin of the first answer.
+            deadline: Moment::BOOT,
             granted: Duration::ZERO,
             token: None,
             started: now,
@@ -204,6 +205,8 @@ impl Hold {
                 state.window = if look_again < pace { Duration::ZERO } else { ttl / WINDOW_PART };
                 Heard::Nothing
             }
+            // Asked before the hold began by a hint, which has overtaken the answer.
+            (Phase::Held, Ok(Standing::Queued { .. })) if sent < state.started => Heard::Nothing,
             // A hold that the engine has as waiting, refused or under another token is not this hold.
             (_, Ok(_)) => state.end(End::Lost, now),
         };
@@ -352,7 +355,8 @@ impl State {
 /// the moment changes: no other randomness is needed.
 fn spread(span: Duration, id: ClaimId, at: Moment) -> Duration {
     let bits = (id.0 as u64).wrapping_add(at.as_nanos()).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56;
-    span * 9 / 10 + span * bits as u32 / 1280
+    let span = nanos(span);
+    Duration::from_nanos(span - span / 10 + span / 1280 * bits)
 }
 
 #[cfg(test)]

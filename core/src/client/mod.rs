@@ -313,8 +313,8 @@ impl Shared {
 
     /// Marks a claim as released and takes it off the roll.
     fn strike(&self, hold: &Arc<Hold>, now: crate::clock::Moment) -> Option<(Duration, bool)> {
-        let released = hold.release(now);
+        let released = hold.release(now)?;
         self.roll.strike(hold);
-        released
+        Some(released)
     }
 }

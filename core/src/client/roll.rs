@@ -128,8 +128,9 @@ impl Roll {
         let place = &hold.place;
         if place.fresh.load(Relaxed) == NOT_FRESH && place.due.load(Relaxed) != next.as_nanos() {
             let Some(entry) = inner.due.remove(&place.key(hold)) else { return };
-            place.due.store(next.as_nanos(), Relaxed);
-            inner.due.insert(place.key(hold), entry);
+            // The driver finds it a place in the order when it looks next, if it is still there then.
+            place.fresh.store(inner.fresh.len(), Relaxed);
+            inner.fresh.push(entry);
         }
         self.wake_before(inner, next);
     }

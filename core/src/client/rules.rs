@@ -5,17 +5,17 @@
 
 use std::time::Duration;
 
-use crate::clock::Moment;
+use crate::clock::{Moment, nanos};
 
 /// How far a client's clock may run apart from the engine's while a claim lives: the part of the TTL, and a rest
 /// for reading and rounding, that a holder does not count on.
-pub const DRIFT_PER_MILLE: u32 = 2;
+pub const DRIFT_PER_MILLE: u64 = 2;
 /// See [`DRIFT_PER_MILLE`].
 pub const DRIFT_REST: Duration = Duration::from_millis(2);
 
 /// What a holder takes off a TTL for clocks that run apart.
 pub fn drift(ttl: Duration) -> Duration {
-    ttl * DRIFT_PER_MILLE / 1000 + DRIFT_REST
+    Duration::from_nanos(nanos(ttl) / 1000 * DRIFT_PER_MILLE + nanos(DRIFT_REST))
 }
 
 /// The decisions. `Rules::default()` are the right ones.

@@ -101,14 +101,19 @@ impl Queue {
         if self.line.iter().any(|e| e.claim.id == claim.id) {
             return self.refresh(now, claim.id, claim.ttl, mint, out);
         }
-        self.settle(now, mint, out);
+        let in_the_way =
+            |q: &Self| q.line.len() >= QUEUE_CLAIMS_MAX || q.capacity().is_some_and(|c| c != claim.capacity);
+        if in_the_way(self) {
+            // Perhaps only the dead are.
+            self.settle(now, mint, out);
+        }
         if let Some(current) = self.capacity().filter(|&c| c != claim.capacity) {
             return Standing::Refused(Refusal::Capacity { current });
         }
         if self.line.len() >= QUEUE_CLAIMS_MAX {
             return Standing::Refused(Refusal::QueueFull { max: QUEUE_CLAIMS_MAX as u32 });
         }
-        let (id, ttl, deadline) = (claim.id, claim.ttl, now + claim.waiting_ttl());
+        let (ttl, deadline) = (claim.ttl, now + claim.waiting_ttl());
         self.soonest = self.soonest.min(deadline);
         self.line.push_back(Entry {
             joined: now,
@@ -119,7 +124,7 @@ impl Queue {
             claim,
         });
         self.settle(now, mint, out);
-        self.renew(now, id, ttl, out)
+        self.renew(now, self.line.len() - 1, ttl, out)
     }
 
     /// Renews a claim and says how it stands.
@@ -132,7 +137,10 @@ impl Queue {
         out: &mut Vec<HandOver>,
     ) -> Standing {
         self.settle(now, mint, out);
-        self.renew(now, id, ttl, out)
+        match self.line.iter().position(|e| e.claim.id == id && !e.revoked) {
+            Some(at) => self.renew(now, at, ttl, out),
+            None => Standing::Gone,
+        }
     }
 
     /// Ends a claim; `true` if it stood there.
@@ -163,11 +171,9 @@ impl Queue {
         found.is_some()
     }
 
-    /// Sets the deadline of a claim that is there and not revoked. What the answer says is no news for a hint.
-    fn renew(&mut self, now: Moment, id: ClaimId, ttl: Duration, out: &mut Vec<HandOver>) -> Standing {
-        let Some(at) = self.line.iter().position(|e| e.claim.id == id && !e.revoked) else {
-            return Standing::Gone;
-        };
+    /// Sets the deadline of the claim at `at`. What the answer says is no news for a hint.
+    fn renew(&mut self, now: Moment, at: usize, ttl: Duration, out: &mut Vec<HandOver>) -> Standing {
+        let id = self.line[at].claim.id;
         out.retain(|h| h.id != id);
         let entry = &mut self.line[at];
         let ttl = if entry.token.is_some() { ttl } else { ttl.min(WAITING_TTL_MAX) };
