@@ -35,6 +35,8 @@ struct State<Op, Out> {
     /// The batch under way.
     flight: Option<Flight<Out>>,
     slots: Slots<Out>,
+    /// How many places are taken.
+    seats: usize,
     /// How many callers have been polled and so will be polled again when they are woken.
     attending: usize,
     /// Whether what callers left behind is being driven.
@@ -61,12 +63,12 @@ struct Flight<Out> {
 
 /// What a caller does next.
 enum Step<Op, Out> {
-    Answer(Out),
+    /// With what nobody else will do if this one does not hand it on.
+    Answer(Option<Out>, Option<Work<()>>),
     Start(Vec<Op>),
     Resume(Work<Vec<Out>>),
     Wait,
     Idle,
-    Broken,
 }
 
 impl<Op, Out> Clone for Gather<Op, Out> {
@@ -94,6 +96,7 @@ impl<Op: Send + 'static, Out: Send + 'static> Gather<Op, Out> {
             line: VecDeque::new(),
             flight: None,
             slots: Slots::default(),
+            seats: 0,
             attending: 0,
             driver: false,
             last_task: None,
@@ -113,10 +116,10 @@ impl<Op: Send + 'static, Out: Send + 'static> Gather<Op, Out> {
     /// Dropping the future does not take the item back. It is done with the next batch, by whoever is there.
     pub fn submit(&self, op: Op, size: usize) -> Submitted<Op, Out> {
         let mut state = self.0.lock();
-        let slot = state.slots.take();
+        let slot = state.seat();
         state.line.push_back(Waiting { slot, size, op });
         drop(state);
-        Submitted { seat: Seat::new(&self.0, slot) }
+        Submitted { seat: Seat::new(&self.0, slot, false) }
     }
 }
 
@@ -151,12 +154,6 @@ impl<Op: Send + 'static, Out: Send + 'static> Future for Drive<Op, Out> {
     }
 }
 
-impl<Op: Send + 'static, Out: Send + 'static> Drop for Drive<Op, Out> {
-    fn drop(&mut self) {
-        self.seat.shared.lock().driver = false;
-    }
-}
-
 /// The place of one who may drive batches.
 struct Seat<Op: Send + 'static, Out: Send + 'static> {
     shared: Arc<Shared<Op, Out>>,
@@ -164,74 +161,97 @@ struct Seat<Op: Send + 'static, Out: Send + 'static> {
     slot: Option<usize>,
     attending: bool,
     yielded: bool,
+    driver: bool,
 }
 
 impl<Op: Send + 'static, Out: Send + 'static> Seat<Op, Out> {
-    fn new(shared: &Arc<Shared<Op, Out>>, slot: usize) -> Self {
-        Self { shared: shared.clone(), slot: Some(slot), attending: false, yielded: false }
+    fn new(shared: &Arc<Shared<Op, Out>>, slot: usize, driver: bool) -> Self {
+        Self { shared: shared.clone(), slot: Some(slot), attending: false, yielded: driver, driver }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Out>> {
         loop {
             match self.step(cx) {
-                Step::Answer(out) => return Poll::Ready(Some(out)),
+                Step::Answer(out, rest) => {
+                    rest.into_iter().for_each(&self.shared.orphans);
+                    return Poll::Ready(Some(out.expect("the batch with this item panicked")));
+                }
                 Step::Idle => return Poll::Ready(None),
                 Step::Wait => return Poll::Pending,
                 Step::Start(ops) => self.shared.advance(|shared| (shared.run)(ops)),
                 Step::Resume(work) => self.shared.advance(|_| work),
-                Step::Broken => panic!("the batch with this item panicked"),
             }
         }
     }
 
     fn step(&mut self, cx: &Context<'_>) -> Step<Op, Out> {
         let slot = self.slot.expect("polled after its answer");
-        let mut guard = self.shared.lock();
-        let state = &mut *guard;
+        let shared = self.shared.clone();
+        let state = &mut *shared.lock();
         if let Some(answer) = state.slots.answer(slot) {
-            state.attending -= usize::from(std::mem::take(&mut self.attending));
             self.slot = None;
-            return answer.map_or(Step::Broken, Step::Answer);
+            state.seats -= 1;
+            state.attending -= usize::from(self.attending);
+            let rest = (state.seats == 0).then(|| state.rest(&shared)).flatten();
+            return Step::Answer(answer, rest);
         }
         if !std::mem::replace(&mut self.attending, true) {
             state.attending += 1;
         }
-        match &mut state.flight {
-            Some(Flight { work, woken, .. }) if *woken && work.is_some() => {
-                *woken = false;
-                return work.take().map_or(Step::Wait, Step::Resume);
+        state.slots.attend(slot, None);
+        if let Some(flight) = &mut state.flight {
+            if flight.woken
+                && let Some(work) = flight.work.take()
+            {
+                flight.woken = false;
+                return Step::Resume(work);
             }
-            Some(_) => {}
-            None if state.line.is_empty() => return Step::Idle,
-            None if !std::mem::replace(&mut self.yielded, true) && state.crowded(cx.waker()) => {
-                // Others are about to come, as they did for the last batch: let them be polled first.
-                cx.waker().wake_by_ref();
-            }
-            None => return Step::Start(state.start(self.shared.size_max)),
+        } else if state.line.is_empty() {
+            // In the same breath as the look: whoever goes away next must not count on this one.
+            self.retire(state);
+            return Step::Idle;
+        } else if !std::mem::replace(&mut self.yielded, true) && state.crowded(cx.waker()) {
+            // Others are about to come, as they did for the last batch: let them be polled first.
+            cx.waker().wake_by_ref();
+        } else {
+            return Step::Start(state.start(self.shared.size_max));
         }
-        state.slots.attend(slot, cx.waker());
+        state.slots.attend(slot, Some(cx.waker()));
         Step::Wait
+    }
+
+    /// Gives up the place.
+    fn retire(&mut self, state: &mut State<Op, Out>) {
+        let Some(slot) = self.slot.take() else { return };
+        state.seats -= 1;
+        state.attending -= usize::from(self.attending);
+        if self.driver {
+            state.driver = false;
+            state.slots.release(slot);
+        } else {
+            state.slots.abandon(slot);
+        }
     }
 }
 
 impl<Op: Send + 'static, Out: Send + 'static> Drop for Seat<Op, Out> {
     fn drop(&mut self) {
-        let Some(slot) = self.slot else { return };
-        let mut state = self.shared.lock();
-        state.attending -= usize::from(self.attending);
-        state.slots.abandon(slot);
-        if state.flight.is_none() && state.line.is_empty() {
+        if self.slot.is_none() {
             return;
         }
+        let shared = self.shared.clone();
+        let mut state = shared.lock();
+        self.retire(&mut state);
         if state.attending > 0 {
             // It may have been the only one that was woken: pass that on.
             let wakers = state.slots.wakers();
             drop(state);
             wakers.into_iter().for_each(Waker::wake);
-        } else if !std::mem::replace(&mut state.driver, true) {
-            let seat = Self::new(&self.shared, state.slots.take());
+        } else if !self.driver
+            && let Some(rest) = state.rest(&shared)
+        {
             drop(state);
-            (self.shared.orphans)(Box::pin(Drive { seat }));
+            (shared.orphans)(rest);
         }
     }
 }
@@ -297,7 +317,23 @@ impl<Op: Send + 'static, Out: Send + 'static> Wake for Shared<Op, Out> {
     }
 }
 
+impl<Op: Send + 'static, Out: Send + 'static> State<Op, Out> {
+    /// What is left to do, if there is something and nobody does it yet.
+    fn rest(&mut self, shared: &Arc<Shared<Op, Out>>) -> Option<Work<()>> {
+        if (self.flight.is_none() && self.line.is_empty()) || std::mem::replace(&mut self.driver, true) {
+            return None;
+        }
+        Some(Box::pin(Drive { seat: Seat::new(shared, self.seat(), true) }))
+    }
+}
+
 impl<Op, Out> State<Op, Out> {
+    /// A slot for a new caller.
+    fn seat(&mut self) -> usize {
+        self.seats += 1;
+        self.slots.take()
+    }
+
     /// Whether more than one task has come lately.
     fn crowded(&mut self, waker: &Waker) -> bool {
         let task = waker.data().addr();
@@ -326,10 +362,11 @@ impl<Op, Out> State<Op, Out> {
     /// the answer or to start the next batch.
     fn finish(&mut self, mut outs: impl Iterator<Item = Option<Out>>) -> Vec<Waker> {
         let flight = self.flight.take().expect("only who polls a batch ends it");
+        let wakers = self.slots.wakers();
         for slot in flight.slots {
             self.slots.fill(slot, outs.next().flatten());
         }
-        self.slots.wakers()
+        wakers
     }
 }
 
@@ -349,3 +386,80 @@ enum Slot<Out> {
     /// Nobody waits for the answer any more.
     Abandoned,
 }
+
+impl<Out> Default for Slots<Out> {
+    fn default() -> Self {
+        Self { all: Vec::new(), free: Vec::new(), wakers: 0 }
+    }
+}
+
+impl<Out> Slots<Out> {
+    /// A slot for a new caller.
+    fn take(&mut self) -> usize {
+        let slot = self.free.pop().unwrap_or(self.all.len());
+        if slot == self.all.len() {
+            self.all.push(Slot::Free);
+        }
+        self.all[slot] = Slot::Waiting(None);
+        slot
+    }
+
+    fn release(&mut self, slot: usize) -> Slot<Out> {
+        self.attend(slot, None);
+        self.free.push(slot);
+        std::mem::replace(&mut self.all[slot], Slot::Free)
+    }
+
+    /// Whom to wake for a caller that waits.
+    fn attend(&mut self, slot: usize, waker: Option<&Waker>) {
+        let Slot::Waiting(kept) = &mut self.all[slot] else { return };
+        self.wakers -= usize::from(kept.is_some());
+        self.wakers += usize::from(waker.is_some());
+        *kept = waker.cloned();
+    }
+
+    /// Everybody who waits to be woken.
+    fn wakers(&mut self) -> Vec<Waker> {
+        if self.wakers == 0 {
+            return Vec::new();
+        }
+        self.wakers = 0;
+        let take = |slot: &mut Slot<Out>| match slot {
+            Slot::Waiting(waker) => waker.take(),
+            _ => None,
+        };
+        self.all.iter_mut().filter_map(take).collect()
+    }
+
+    fn fill(&mut self, slot: usize, out: Option<Out>) {
+        match self.all[slot] {
+            Slot::Abandoned => drop(self.release(slot)),
+            _ => self.all[slot] = Slot::Done(out),
+        }
+    }
+
+    /// The answer that came for a caller, whose slot is free then; the inner `None` is a broken batch.
+    fn answer(&mut self, slot: usize) -> Option<Option<Out>> {
+        if !matches!(self.all[slot], Slot::Done(_)) {
+            return None;
+        }
+        match self.release(slot) {
+            Slot::Done(out) => Some(out),
+            _ => None,
+        }
+    }
+
+    fn abandon(&mut self, slot: usize) {
+        match self.release(slot) {
+            // Its item is in the line or under way, which still knows the slot.
+            Slot::Waiting(_) => {
+                self.free.pop();
+                self.all[slot] = Slot::Abandoned;
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ pub mod client;
 pub mod clock;
 pub mod engine;
 mod error;
+pub mod gather;
 pub mod inbox;
 mod info;
 pub mod ledger;

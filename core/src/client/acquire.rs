@@ -115,6 +115,8 @@ impl Client {
             let mut call = shared.engine.leave(Batch::from_buf([leaving.leave.clone()]));
             match race(&mut call, &*shared.env.clock, leaving.until).await.map(|mut answers| answers.pop()) {
                 Some(Some(Ok(()))) => insurance.paid = true,
+                // That it was lost is the graver news.
+                _ if !valid => {}
                 Some(Some(Err(error))) => return Err(error.with("lock", &hold.claim.name)),
                 Some(None) => return Err(no_answer("release")),
                 None => return Err(unanswered("release").with("lock", &hold.claim.name)),

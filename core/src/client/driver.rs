@@ -198,9 +198,15 @@ impl Driver {
                 shared.tell(hold, What::RenewalFailed { remaining });
                 shared.roll.place(hold, next);
             }
-            Heard::Lost(held) => {
+            // Whoever was revoked may believe until its deadline: its place stays until then, or until its guard
+            // lets go of it.
+            Heard::Lost(Some(held)) => {
                 shared.roll.strike(hold);
-                shared.over(hold, held, now);
+                shared.tell(hold, What::Lost { held });
+            }
+            Heard::Lost(None) => {
+                shared.roll.strike(hold);
+                shared.end(hold, now);
             }
             Heard::Stray => shared.end(hold, now),
         }

@@ -1,0 +1,25 @@
+//! A test for every line and clause of the contract (the module docs of `leasehold::engine`), through the trait
+//! itself, each with the broken engines that it must catch.
+
+mod batches;
+mod deadlines;
+mod hints;
+mod leaving;
+mod looking;
+mod renewal;
+mod tokens;
+
+use crate::test::Test;
+
+pub(crate) fn tests() -> Vec<Test> {
+    [
+        renewal::tests(),
+        batches::tests(),
+        leaving::tests(),
+        deadlines::tests(),
+        hints::tests(),
+        tokens::tests(),
+        looking::tests(),
+    ]
+    .concat()
+}

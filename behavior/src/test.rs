@@ -1,0 +1,90 @@
+//! What a test is: a function over a setup, what it needs of an engine, and the broken engines that it catches.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use leasehold::engine::{ClockKind, Durability, TokensRise, Wakeups};
+use leasehold::{Engine, EngineInfo, Env, Reach};
+
+use crate::setup::Setup;
+use crate::verdict::Verdict;
+
+/// A test on its way. It need not be `Send`: each runs on a thread and a runtime of its own.
+pub(crate) type Run = fn(Setup) -> Pin<Box<dyn Future<Output = Verdict>>>;
+
+/// Breaks an engine in one way.
+pub(crate) type Break = fn(Arc<dyn Engine>, &Env) -> Arc<dyn Engine>;
+
+/// Something that a test needs of an engine, as its `info()` says it.
+#[derive(Clone, Copy)]
+pub(crate) struct Need {
+    pub(crate) what: &'static str,
+    pub(crate) met: fn(&EngineInfo) -> bool,
+}
+
+pub(crate) const PROCESSES: Need = Need { what: "reach of a host", met: |i| i.reach >= Reach::Host };
+pub(crate) const PUSH: Need = Need { what: "push wake-ups", met: |i| i.wakeups == Wakeups::Push };
+pub(crate) const SHARED: Need = Need { what: "readers and permits", met: |i| i.shared };
+pub(crate) const AT_LEAST: Need = Need { what: "at-least holds", met: |i| i.at_least };
+pub(crate) const NOTICES_DEATH: Need = Need { what: "notice of death", met: |i| i.notices_death };
+pub(crate) const BATCHES: Need = Need { what: "batches", met: |i| i.batch_max >= 4 };
+/// Sessions may outlive a TTL, and an observer starts to count late.
+pub(crate) const OWN_CLOCK: Need = Need {
+    what: "an engine that measures TTLs by its own clock",
+    met: |i| matches!(i.clock, ClockKind::ServerBoot | ClockKind::ServerWall),
+};
+pub(crate) const DURABLE: Need =
+    Need { what: "data that outlives the engine", met: |i| i.durability != Durability::Volatile };
+pub(crate) const TOKENS_BY_CLOCK: Need =
+    Need { what: "tokens that rise without the data", met: |i| i.tokens_rise >= TokensRise::ClockAhead };
+/// The fixture can open these on another clock and with other randomness.
+pub(crate) const OWN_ENV: Need =
+    Need { what: "an injected clock", met: |i| matches!(i.engine, "memory" | "sqlite") };
+
+/// A test.
+#[derive(Clone)]
+pub(crate) struct Test {
+    /// Its group and its name.
+    pub(crate) name: String,
+    pub(crate) run: Run,
+    pub(crate) needs: Vec<Need>,
+    /// The broken engines that it must catch.
+    pub(crate) broken: Vec<(&'static str, Break)>,
+}
+
+impl Test {
+    pub(crate) fn new(name: String, run: Run) -> Self {
+        Self { name, run, needs: Vec::new(), broken: Vec::new() }
+    }
+
+    pub(crate) fn needs(mut self, needs: &[Need]) -> Self {
+        self.needs.extend_from_slice(needs);
+        self
+    }
+
+    /// Names a broken engine that this test must catch.
+    pub(crate) fn catches(mut self, what: &'static str, broken: Break) -> Self {
+        self.broken.push((what, broken));
+        self
+    }
+
+    /// Whether it is about a line of the contract.
+    pub(crate) fn is_contract(&self) -> bool {
+        self.name.starts_with("line") || self.name.starts_with("inspect")
+    }
+
+    /// What of its needs an engine lacks.
+    pub(crate) fn lacks(&self, info: &EngineInfo) -> Vec<&'static str> {
+        self.needs.iter().filter(|n| !(n.met)(info)).map(|n| n.what).collect()
+    }
+}
+
+/// A test from a function, in a group.
+macro_rules! test {
+    ($group:literal, $run:ident) => {
+        $crate::test::Test::new(concat!($group, "::", stringify!($run)).to_owned(), |setup| {
+            Box::pin($run(setup))
+        })
+    };
+}
+pub(crate) use test;
