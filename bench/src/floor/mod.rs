@@ -1,0 +1,44 @@
+//! Floors: the bare client's commands for an engine, with nothing of ours around them.
+
+mod memory;
+pub(crate) mod sqlite;
+
+use std::path::Path;
+
+use leasehold_core::{Env, Result};
+
+use crate::entrant::{Entrant, Role};
+use crate::load::Case;
+pub use sqlite::Synchronous;
+
+/// The floor of an engine for a case, with its files under `place`; `None` if it has none.
+///
+/// # Errors
+/// Whatever keeps it from starting.
+pub fn of(engine: &str, case: Case, place: &Path, env: &Env) -> Result<Option<Entrant>> {
+    Ok(match (engine, case) {
+        (_, Case::Renew) => None,
+        ("memory", Case::Pair) => Some(Entrant::of("dashmap", Role::Floor, env, memory::Map::default())),
+        ("memory", Case::Handoff) => {
+            Some(Entrant::of("tokio mutex", Role::Floor, env, memory::TokioLocks::default()))
+        }
+        ("sqlite", Case::Pair | Case::Handoff) => {
+            Some(rusqlite("rusqlite", Role::Floor, Synchronous::Normal, place, env)?)
+        }
+        _ => None,
+    })
+}
+
+/// Bare SQLite as a floor or a peer.
+///
+/// # Errors
+/// Whatever SQLite says when it opens its file.
+pub fn rusqlite(
+    name: &'static str,
+    role: Role,
+    synchronous: Synchronous,
+    place: &Path,
+    env: &Env,
+) -> Result<Entrant> {
+    Ok(Entrant::of(name, role, env, sqlite::Bare::open(place, synchronous, env)?))
+}

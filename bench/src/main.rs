@@ -1,0 +1,94 @@
+//! Our own benchmarks: an engine beside its floor and beside peers, in one run. See docs/benchmarks.md.
+
+mod args;
+mod contest;
+mod processes;
+mod whole;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use leasehold_bench::rounds::{self, Step};
+use leasehold_bench::{Load, Progress, Row, runtime, table};
+use leasehold_core::engine::Reach;
+use leasehold_core::{Env, Error, ErrorKind, Result};
+
+use args::{Args, Role, Which};
+use contest::Contest;
+
+#[expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the figures are for standard output, errors are not"
+)]
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let said = runtime().and_then(|runtime| match &args.role {
+        Some(Role::Worker(worker)) => runtime.block_on(processes::work(worker)),
+        None => runtime.block_on(bench(&args)),
+    });
+    match said {
+        Ok(text) => {
+            println!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs what was asked for; the results as text.
+async fn bench(args: &Args) -> Result<String> {
+    let env = Env::system();
+    let contest = Contest::open(&args.engine, &env).await?;
+    let rows = plan(args, &contest)?;
+    let progress = Progress::new(rows.len());
+    let mut show = |step: &Step<'_>| progress.step(step);
+    let mut results = Vec::new();
+    for (which, load) in rows {
+        let mut entrants = match which {
+            Which::Of(_) => contest.entrants(&load)?,
+            Which::Processes => processes::entrants(&contest),
+            Which::Run => whole::entrants(&contest, args.cli()?),
+        };
+        entrants
+            .retain(|entrant| args.only.is_empty() || args.only.iter().any(|name| name == entrant.name()));
+        let row = rounds::run(contest.engine(), &load, args.rounds, &entrants, &mut show).await?;
+        results.push(Row { case: which.to_string(), ..row });
+        progress.row();
+    }
+    progress.end();
+    if !args.json {
+        return Ok(table(&results));
+    }
+    serde_json::to_string_pretty(&results)
+        .map_err(|e| Error::new(ErrorKind::Unexpected, "bench", "the rows are no JSON").with_source(e))
+}
+
+/// The rows to run: what was asked for, or all that this engine and this machine can do.
+fn plan(args: &Args, contest: &Contest) -> Result<Vec<(Which, Load)>> {
+    let refuse = |why: &str| Err(Error::new(ErrorKind::InvalidInput, "bench", why));
+    let mut rows = Vec::new();
+    let asked = args.case;
+    if asked.is_none_or(|which| matches!(which, Which::Of(_))) {
+        rows.extend(args.choice().loads()?.into_iter().map(|load| (Which::Of(load.case), load)));
+    }
+    if asked == Some(Which::Run) {
+        args.cli()?;
+    }
+    let shared = contest.reach() > Reach::Process;
+    if matches!(asked, Some(Which::Processes)) && !shared {
+        return refuse(
+            "the engine is within one process; choose one that processes share, such as `sqlite:`",
+        );
+    }
+    if shared && asked.is_none_or(|which| which == Which::Processes) {
+        rows.push((Which::Processes, args.alone(2)?));
+    }
+    if asked.map_or_else(|| args.cli().is_ok(), |which| which == Which::Run) {
+        rows.push((Which::Run, args.alone(1)?));
+    }
+    Ok(rows)
+}

@@ -1,0 +1,65 @@
+//! `ls`, `show` and `engines`.
+
+use crate::world::{Fifo, Running, World};
+
+/// A writer with a waiter behind it, and a semaphore with one of three permits taken.
+fn busy(world: &World) -> (Fifo, [Running; 3]) {
+    let (mut steps, gate) = (world.fifo("steps"), world.fifo("gate"));
+    let script = "echo in > steps; read go < gate";
+    let writer = world.run(&["inventory/42"], script);
+    assert_eq!(steps.line(), "in");
+    let permit = world.run(&["--permits", "1/3", "uploads"], script);
+    assert_eq!(steps.line(), "in");
+    let mut waiter = world.run(&["--shared", "inventory/42"], "true");
+    waiter.says("waiting for");
+    (gate, [writer, permit, waiter])
+}
+
+#[test]
+fn locks_as_json() {
+    let world = World::new();
+    let _busy = busy(&world);
+    let (all, one) = (world.ran(&["ls", "--json"]), world.ran(&["show", "uploads", "--json"]));
+    world.redacted().bind(|| {
+        insta::assert_snapshot!("ls_json", all.out);
+        insta::assert_snapshot!("show_json", one.out);
+    });
+    assert_eq!((all.err, one.err), (String::new(), String::new()));
+    let none = world.ran(&["ls", "no-such-prefix", "--json"]);
+    assert_eq!((none.out.as_str(), none.err.as_str()), ("[]\n", ""));
+}
+
+#[test]
+fn locks_as_tables() {
+    let world = World::new();
+    let _busy = busy(&world);
+    let columns = |text: &str, keep: &[usize]| -> Vec<Vec<String>> {
+        let cells = |line: &str| -> Vec<String> {
+            line.split("  ").map(str::trim).filter(|c| !c.is_empty()).map(str::to_owned).collect()
+        };
+        text.lines().map(|l| keep.iter().filter_map(|&at| cells(l).get(at).cloned()).collect()).collect()
+    };
+    let all = world.ran(&["ls"]).out;
+    assert_eq!(
+        columns(&all, &[0, 1, 6]),
+        [["NAME", "KIND", "WAITING"], ["inventory/42", "rwlock", "1"], ["uploads", "semaphore 3", "0"]]
+    );
+    let one = world.ran(&["show", "inventory/42"]).out;
+    assert_eq!(columns(&one, &[0, 1]), [["STATE", "AS"], ["holds", "exclusive"], ["waits", "shared"]]);
+    assert_eq!(columns(&world.ran(&["ls", "up"]).out, &[0]), [["NAME"], ["uploads"]]);
+}
+
+#[test]
+fn nothing_is_said_as_nothing() {
+    let world = World::new();
+    let said = [&["ls"][..], &["ls", "--json"], &["show", "demo"], &["show", "demo", "--json"]]
+        .map(|arguments| format!("{arguments:?}\n{}", world.ran(arguments).all()));
+    insta::assert_snapshot!(said.join("\n"));
+}
+
+#[test]
+fn engines() {
+    let world = World::new();
+    insta::assert_snapshot!("engines", world.ran(&["engines"]).out);
+    insta::assert_snapshot!("engines_json", world.ran(&["engines", "--json"]).out);
+}

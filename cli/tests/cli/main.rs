@@ -1,0 +1,13 @@
+//! The command `leasehold` as users run it: the real binary, real processes, an engine in a temporary
+//! directory.
+//!
+//! Nothing sleeps here, and nothing is timed: processes say through FIFOs what they have reached, and the
+//! tests wait for that, within [`world::BOUND`].
+
+mod bench;
+mod ending;
+mod help;
+mod looking;
+mod refusals;
+mod running;
+mod world;
