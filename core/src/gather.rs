@@ -450,13 +450,10 @@ impl<Out> Slots<Out> {
     }
 
     fn abandon(&mut self, slot: usize) {
-        match self.release(slot) {
+        if let Slot::Waiting(_) = self.release(slot) {
             // Its item is in the line or under way, which still knows the slot.
-            Slot::Waiting(_) => {
-                self.free.pop();
-                self.all[slot] = Slot::Abandoned;
-            }
-            _ => {}
+            self.free.pop();
+            self.all[slot] = Slot::Abandoned;
         }
     }
 }

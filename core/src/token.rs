@@ -63,7 +63,7 @@ impl Mint {
     ///
     /// # Panics
     /// At 2^53: a microsecond clock reaches it in the year 2255, and a rounded token would be worse than none.
-    pub fn next(&mut self) -> Token {
+    pub fn mint(&mut self) -> Token {
         self.last += 1;
         Token::new(self.last).expect("fencing tokens are exhausted at 2^53")
     }

@@ -6,17 +6,19 @@ use tokio::sync::oneshot;
 
 use super::*;
 
+/// The batches that have started, each with what lets it go.
+type Started = Arc<Mutex<Vec<(Vec<u32>, Option<oneshot::Sender<()>>)>>>;
+
 /// A gatherer whose batches wait until the test lets them go, and what it has seen.
 struct Rig {
     gather: Gather<u32, u32>,
-    /// The batches that have started, each with what lets it go.
-    started: Arc<Mutex<Vec<(Vec<u32>, Option<oneshot::Sender<()>>)>>>,
+    started: Started,
     left: Arc<Mutex<Vec<Work<()>>>>,
 }
 
 impl Rig {
     fn new() -> Self {
-        let started: Arc<Mutex<Vec<(Vec<u32>, Option<oneshot::Sender<()>>)>>> = Arc::default();
+        let started = Started::default();
         let left: Arc<Mutex<Vec<Work<()>>>> = Arc::default();
         let (log, orphans) = (started.clone(), left.clone());
         let gather = Gather::new(

@@ -85,7 +85,7 @@ impl Queue {
                 break;
             }
             if entry.token.is_none() {
-                let token = mint.next();
+                let token = mint.mint();
                 entry.token = Some(token);
                 if !entry.claim.at_least.is_zero() {
                     entry.keep_until = now + entry.claim.at_least;
