@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use leasehold_bench::rounds::ROUNDS_DEFAULT;
-use leasehold_bench::{Case, Choice, Load, parse_seconds};
+use leasehold_bench::{Case, Choice, Load, parse_seconds, parse_tasks};
 use leasehold_core::url::{parse_duration, suggestion};
 use leasehold_core::{Error, ErrorKind, Result};
 
@@ -24,7 +24,7 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) case: Option<Which>,
     /// Only this many tasks, held locks or processes
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_tasks)]
     tasks: Option<usize>,
     /// Only this hold
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]

@@ -24,7 +24,7 @@ mod row;
 pub mod workload;
 
 pub use entrant::{Entrant, Locker, Role, Seat};
-pub use load::{Case, Choice, Load, TASKS_MAX, parse_seconds};
+pub use load::{Case, Choice, Load, parse_seconds, parse_tasks};
 pub use ours::Ours;
 pub use progress::Progress;
 pub use row::{Beside, Row, table};

@@ -1,6 +1,7 @@
 //! What is to be done: which work, by how many, for how long.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -14,8 +15,8 @@ const RENEW_LOCKS: usize = 10_000;
 const SPAN_DEFAULT: Duration = Duration::from_secs(2);
 /// The longest that a row may measure.
 const SPAN_MAX: Duration = Duration::from_secs(3600);
-/// The most tasks or locks a row may have: a queue takes no more claims.
-pub const TASKS_MAX: usize = 10_000;
+/// How many tasks or locks a row may have: a queue takes no more claims.
+const TASKS: RangeInclusive<usize> = 1..=10_000;
 
 /// Reads how long a row measures: seconds, with or without a fraction.
 ///
@@ -28,6 +29,19 @@ pub fn parse_seconds(text: &str) -> Result<Duration> {
             format!("`{text}` is not a number of seconds; write one such as `2` or `0.5`, up to an hour");
         Error::new(ErrorKind::InvalidInput, "bench", message)
     })
+}
+
+/// Reads how many tasks there are to be.
+///
+/// # Errors
+/// [`ErrorKind::InvalidInput`] if it is no such number.
+pub fn parse_tasks(text: &str) -> Result<usize> {
+    text.parse().ok().filter(|tasks| TASKS.contains(tasks)).ok_or_else(|| bad_tasks(text))
+}
+
+fn bad_tasks(tasks: impl fmt::Display) -> Error {
+    let message = format!("`{tasks}` tasks cannot be run; choose {} to {}", TASKS.start(), TASKS.end());
+    Error::new(ErrorKind::InvalidInput, "bench", message)
 }
 
 /// A kind of work.
@@ -105,12 +119,12 @@ impl Choice {
     /// # Errors
     /// [`ErrorKind::InvalidInput`] for no tasks, too many, or no time.
     pub fn loads(&self) -> Result<Vec<Load>> {
-        let refuse = |what: String| Err(Error::new(ErrorKind::InvalidInput, "bench", what));
-        if let Some(tasks) = self.tasks.filter(|tasks| !(1..=TASKS_MAX).contains(tasks)) {
-            return refuse(format!("{tasks} tasks cannot be run; choose 1 to {TASKS_MAX}"));
+        if let Some(tasks) = self.tasks.filter(|tasks| !TASKS.contains(tasks)) {
+            return Err(bad_tasks(tasks));
         }
         if self.span.is_some_and(|span| span.is_zero()) {
-            return refuse("nothing can be measured in no time; give it at least a second".into());
+            let message = "nothing can be measured in no time; choose more than 0 seconds";
+            return Err(Error::new(ErrorKind::InvalidInput, "bench", message));
         }
         let mut loads = Vec::new();
         for case in Case::ALL {
@@ -170,6 +184,7 @@ mod tests {
         .iter()
         .map(|choice| choice.loads().unwrap_err().to_string())
         .chain(["handof", "ping"].map(|word| word.parse::<Case>().unwrap_err().to_string()))
+        .chain(["", "-1", "many"].map(|text| parse_tasks(text).unwrap_err().to_string()))
         .chain(["", "-1", "2s", "1e9", "NaN"].map(|text| parse_seconds(text).unwrap_err().to_string()))
         .collect();
         insta::assert_debug_snapshot!(said);

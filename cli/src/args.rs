@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use leasehold::url::parse_duration;
-use leasehold_bench::{Case, parse_seconds};
+use leasehold_bench::{Case, parse_seconds, parse_tasks};
 
 use crate::exit::{Failure, USAGE};
 use crate::guardian;
@@ -180,7 +180,7 @@ pub(crate) struct BenchArgs {
     pub(crate) case: Option<Case>,
 
     /// By this many tasks; for `renew`, on this many locks
-    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", value_parser = parse_tasks, allow_hyphen_values = true)]
     pub(crate) tasks: Option<usize>,
 
     /// Hold each lock this long [default: not at all, and for `handoff` also 1ms]

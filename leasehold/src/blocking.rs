@@ -40,7 +40,9 @@ pub fn connect_with(connect: crate::Connect) -> Result<Client> {
         .thread_name("leasehold")
         .enable_all()
         .build()
-        .map_err(|e| Error::new(ErrorKind::Unexpected, "connect", "the runtime did not start").with_source(e))?;
+        .map_err(|e| {
+            Error::new(ErrorKind::Unexpected, "connect", "the runtime did not start").with_source(e)
+        })?;
     let client = runtime.block_on(connect.into_future())?;
     Ok(Client { client, runtime: Arc::new(runtime) })
 }

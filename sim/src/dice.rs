@@ -8,7 +8,7 @@ use leasehold_core::Rng;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
-use crate::executor::lock;
+use crate::executor::{lock, nanos};
 
 /// A generator whose numbers are the same on every platform and in every release of the rand crate.
 #[derive(Clone, Debug)]
@@ -37,10 +37,13 @@ impl Dice {
         self.below(1000) < chance
     }
 
-    /// A span, short ones as likely as long ones: uniform in its logarithm.
+    /// A span, short ones as likely as long ones: each doubling from `least` to `most` is as likely. In whole
+    /// numbers, for logarithms differ between platforms.
     pub fn span(&mut self, least: Duration, most: Duration) -> Duration {
-        let (low, high) = (least.as_secs_f64().max(1e-9).ln(), most.as_secs_f64().max(1e-9).ln());
-        Duration::from_secs_f64(self.0.random_range(low..=high.max(low)).exp())
+        let (least, most) = (nanos(least).max(1), nanos(most).max(1));
+        let doublings = (most / least).checked_ilog2().unwrap_or(0);
+        let low = least << self.below(u64::from(doublings) + 1);
+        Duration::from_nanos(self.between(low, (low * 2).min(most)))
     }
 
     /// One of these.

@@ -60,7 +60,7 @@ mutations! {
     /// Client: a hint starts a hold with a whole TTL from its arrival, also past the deadline.
     HintRevives = "hint-past-deadline", within 100;
     /// Client: the deadline is not looked at before a guard is handed out or a renewal is counted.
-    NoRecheck = "no-recheck", within 300;
+    NoRecheck = "no-recheck", within 2000;
     /// Engine: two holds in a row have the same token.
     TokenNotBumped = "token-not-bumped", within 100;
     /// Engine: the token counter starts again when the engine does.
@@ -78,7 +78,7 @@ mutations! {
     /// Engine: a reply that was lost is given to a later request for the same claim.
     StaleReply = "stale-reply", within 100;
     /// Engine: a join that is repeated queues twice.
-    JoinTwice = "join-twice", within 800;
+    JoinTwice = "join-twice", within 300;
     /// Engine: two tasks of one client do not exclude each other.
     ReEntrant = "re-entrant", within 100;
     /// Engine: a waiter that refreshes goes to the end of the queue.

@@ -1,6 +1,7 @@
 //! A command is ended before anybody else can hold its lock, whatever happens to whom.
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::world::World;
 
@@ -50,6 +51,25 @@ fn kill_9_of_the_guardian_ends_the_whole_tree() {
     let ended = running.end();
     world.redacted().bind(|| insta::assert_snapshot!(ended.all()));
     let next = world.run(&["--no-wait", "demo"], LOOK_AROUND);
+    assert_eq!(steps.line(), "alone");
+    assert_eq!(next.end().code(), 0);
+}
+
+#[test]
+fn a_command_that_outlives_both_keeps_the_next_out() {
+    let world = World::new();
+    let (mut steps, gate) = (world.fifo("steps"), world.fifo("gate"));
+    let script = with_a_deaf_daemon("echo $PPID > steps; read go < gate; touch over");
+    let script = script.replace(FOR_EVER, "until [ -e over ]; do sleep 0.1; done");
+    let running = world.run(&["--ttl", "1h", "demo"], &script);
+    let [guardian, _there] = steps.two();
+    // Stopped first, so that it cannot do the guardian's work.
+    running.signal(Signal::SIGSTOP);
+    kill(Pid::from_raw(guardian.parse().unwrap()), Signal::SIGKILL).unwrap();
+    running.signal(Signal::SIGKILL);
+    let mut next = world.run(&["demo"], LOOK_AROUND);
+    next.says("waiting for `demo`, held by ");
+    gate.say("go");
     assert_eq!(steps.line(), "alone");
     assert_eq!(next.end().code(), 0);
 }

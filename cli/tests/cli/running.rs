@@ -1,5 +1,6 @@
 //! A command under a lock, when nothing goes wrong.
 
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
@@ -128,6 +129,13 @@ fn a_command_that_cannot_start_leaves_the_lock_free() {
 }
 
 #[test]
+fn a_command_may_run_longer_than_the_ttl() {
+    let world = World::new();
+    let ended = world.run(&["--ttl", "2s", "--grace", "0s", "demo"], "sleep 4; echo whole").end();
+    assert_eq!((ended.code(), ended.out.as_str()), (0, "whole\n"), "{ended:?}");
+}
+
+#[test]
 fn an_at_least_hold_outlives_a_fast_command() {
     let world = World::new();
     assert_eq!(world.ran(&["run", "--at-least", "1h", "demo", "--", "true"]).code(), 0);
@@ -157,28 +165,45 @@ fn signals_reach_the_command() {
     assert_eq!(running.end().code(), 7);
 }
 
-#[test]
-fn a_key_press_reaches_the_command_once() {
-    let world = World::new();
-    let mut steps = world.fifo("steps");
+/// `leasehold run` of a script, with a terminal of its own that the test can type on.
+fn at_a_terminal(world: &World, script: &str) -> (OwnedFd, Running) {
     let terminal = openpty(None, None).unwrap();
-    // A session of its own, with the terminal as its own.
     let mut command = Command::new("setsid");
-    command.args(["--ctty", "--wait", env!("CARGO_BIN_EXE_leasehold"), "run", "demo", "--", "sh", "-c"]);
-    command.arg(
-        "trap 'echo int >> log; echo int > steps' INT; echo ready > steps; until [ -e done ]; do sleep 0.1; done; exit 0",
-    );
+    command.args(["--ctty", env!("CARGO_BIN_EXE_leasehold"), "run", "demo", "--", "sh", "-c", script]);
     world.at_home(&mut command);
     command.stdin(terminal.slave);
-    let running = Running::start(command);
+    (terminal.master, Running::start(command))
+}
+
+#[test]
+fn a_key_press_reaches_the_command() {
+    let world = World::new();
+    let mut steps = world.fifo("steps");
+    let script = "trap 'echo int > steps; exit 4' INT; echo ready > steps; while :; do sleep 0.1; done";
+    let (keys, running) = at_a_terminal(&world, script);
     assert_eq!(steps.line(), "ready");
-    for _ in 0..3 {
-        nix::unistd::write(&terminal.master, b"\x03").unwrap();
-        assert_eq!(steps.line(), "int");
-    }
+    nix::unistd::write(&keys, b"\x03").unwrap();
+    assert_eq!(steps.line(), "int");
+    assert_eq!(running.end().code(), 4);
+}
+
+#[test]
+fn a_key_press_is_not_passed_on() {
+    let world = World::new();
+    let mut steps = world.fifo("steps");
+    // The command has left the terminal, so a key press gets to it only through us; another process has not.
+    let script = "until='until [ -e done ]; do sleep 0.1; done'
+        env --default-signal=INT sh -c \"trap 'echo witness > steps' INT; echo ready > steps; $until\" &
+        exec setsid sh -c \"trap 'echo int > steps' INT; trap 'echo usr1 > steps' USR1; echo ready > steps; $until\"";
+    let (keys, running) = at_a_terminal(&world, script);
+    assert_eq!(steps.two(), ["ready", "ready"]);
+    nix::unistd::write(&keys, b"\x03").unwrap();
+    assert_eq!(steps.line(), "witness");
+    // Signals are taken in by their numbers: were the key press passed on, it would come first.
+    running.signal(Signal::SIGUSR1);
+    assert_eq!(steps.line(), "usr1");
     std::fs::write(world.path("done"), "").unwrap();
     assert_eq!(running.end().code(), 0);
-    assert_eq!(world.read("log"), "int\nint\nint\n");
 }
 
 #[test]

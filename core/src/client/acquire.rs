@@ -15,6 +15,7 @@ use crate::client::ask::{Ask, Patience};
 use crate::client::hold::{End, Heard, Hold, Phase};
 use crate::client::race::race;
 use crate::client::roll::Orphan;
+use crate::client::rules::drift;
 use crate::client::{Client, Shared, no_answer};
 use crate::clock::{Moment, Sleep};
 use crate::engine::{Batch, Hint, Hints, Refusal, Reply, Standing};
@@ -171,7 +172,10 @@ impl<'a> Attempt<'a> {
         let shared = self.client.shared();
         let (clock, rules) = (&*shared.env.clock, &shared.rules);
         let mut pause = RETRY_PAUSE_MIN;
-        let give_up = sent + self.hold.claim.waiting_ttl();
+        // Later than this, an answer may be about a second life of the claim, queued anew by a repetition; a hint
+        // from its first life would then be believed in.
+        let life = self.hold.claim.waiting_ttl();
+        let give_up = sent + life.saturating_sub(drift(life));
         loop {
             let call = self.call.insert(shared.engine.join(Batch::from_buf([self.hold.claim.clone()])));
             let answer = match race(call, clock, give_up.min(until)).await {
@@ -184,6 +188,7 @@ impl<'a> Attempt<'a> {
             let error = match answer {
                 Err(error) => error,
                 Ok(Standing::Refused(why)) => return Err(self.refused(&why)),
+                Ok(_) if !(rules.in_time)(now, give_up) => return Ok(Joined::Again),
                 Ok(standing) => {
                     if let Standing::Queued { ahead, .. } = standing {
                         shared.tell(&self.hold, What::Queued { ahead });

@@ -194,6 +194,10 @@ impl Hold {
                     state.end(End::Lost, now)
                 }
             }
+            // It may have died and been queued anew by a late join: nobody knows of what life a hint would be.
+            (Phase::Waiting, Ok(Standing::Queued { .. })) if !(rules.in_time)(now, state.deadline) => {
+                state.end(End::Lost, now)
+            }
             (Phase::Joining | Phase::Waiting, Ok(Standing::Queued { ttl, look_again, .. })) => {
                 state.phase = Phase::Waiting;
                 state.granted = ttl;

@@ -52,7 +52,7 @@ impl Rig {
 
     fn idle(&self) -> bool {
         let state = self.gather.0.lock();
-        state.flight.is_none() && state.line.is_empty() && state.slots.free.len() == state.slots.all.len()
+        state.flight.is_none() && state.line.is_empty() && state.slots.are_free()
     }
 }
 

@@ -19,7 +19,10 @@ use crate::{boot, failure};
 pub(crate) const TOKENS_AHEAD: u64 = 1 << 20;
 /// The first pause of one who waits to get in, and the longest.
 const PAUSE_MIN: Duration = Duration::from_micros(20);
-const PAUSE_MAX: Duration = Duration::from_millis(1);
+const PAUSE_MAX: Duration = Duration::from_micros(500);
+/// How often one who must not wait tries, and how long it spins in between: 20 to 50 us in all.
+const SHORT_TRIES: usize = 12;
+const SHORT_SPINS: usize = 64;
 /// How much pause is taken before the wait is given up. A transaction takes a millisecond.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
@@ -180,17 +183,17 @@ impl Store {
         done
     }
 
-    /// Begins a write transaction if that is possible at once.
+    /// Begins a write transaction if that is possible at once, or within about one transaction of another process.
     pub(crate) fn enter_at_once(&self) -> Result<Entry> {
         // Nothing, unless somebody panicked in the middle of one.
         self.wire.roll_back();
         if !self.is_same()? {
             return Ok(Entry::Replaced);
         }
-        if !try_lock(&self.turnstile).map_err(|e| self.io(e))? {
+        if !shortly(|| try_lock(&self.turnstile)).map_err(|e| self.io(e))? {
             return Ok(Entry::Busy);
         }
-        let begun = self.begin();
+        let begun = shortly(|| self.begin());
         self.leave_turnstile()?;
         Ok(if begun? { Entry::In } else { Entry::Busy })
     }
@@ -323,6 +326,19 @@ fn try_lock(file: &File) -> std::io::Result<bool> {
         Err(TryLockError::WouldBlock) => Ok(false),
         Err(TryLockError::Error(e)) => Err(e),
     }
+}
+
+/// Tries until it is done, for as long as a transaction takes: less than a hop to another thread would.
+fn shortly<E>(mut done: impl FnMut() -> std::result::Result<bool, E>) -> std::result::Result<bool, E> {
+    for _ in 0..SHORT_TRIES {
+        if done()? {
+            return Ok(true);
+        }
+        for _ in 0..SHORT_SPINS {
+            std::hint::spin_loop();
+        }
+    }
+    Ok(false)
 }
 
 /// Tries until it is done; `None` if it is not for too long. A blocking wait for the lock of a file could never

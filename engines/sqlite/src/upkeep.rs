@@ -9,10 +9,10 @@ use crate::store::{Store, World};
 use crate::wire::Wire;
 
 /// After how many transactions of this process the log is copied back.
-pub(crate) const EVERY_COMMITS: u32 = 1000;
+pub(crate) const EVERY_COMMITS: u32 = 2000;
 /// With so many pages in the log it is made to start again, for which everybody must wait a moment. A log that is
 /// copied while nobody writes starts again by itself.
-const LOG_PAGES_MAX: i64 = 8192;
+const LOG_PAGES_MAX: i64 = 16384;
 
 /// Does what is to be done. What does not succeed is tried again the next time, and matters to nobody until then.
 pub(crate) fn run(world: &World, identity: Identity, tokens: bool) -> Result<()> {

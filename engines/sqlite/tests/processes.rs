@@ -63,6 +63,7 @@ impl Drop for Other {
 #[test]
 #[ignore = "run by the other tests, as a process of its own"]
 #[expect(clippy::print_stdout, reason = "it talks to its parent")]
+#[expect(clippy::zombie_processes, reason = "its child is to outlive it")]
 fn another_process() {
     let path = std::env::var_os("LEASEHOLD_TEST_DB").expect("run by another test");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -257,6 +258,38 @@ async fn one_request_may_name_many_resources() {
     let query = Query { prefix: "r1".into(), limit: 100, after: page.next };
     let rest = engine.inspect(query).await.unwrap();
     assert_eq!((rest.queues.len(), rest.queues[0].name.as_str(), rest.next), (70, "r130", None));
+}
+
+#[tokio::test]
+async fn a_request_waits_for_whoever_writes_and_is_done_even_if_its_caller_goes_away() {
+    let rig = Rig::new();
+    let engine = rig.open().await;
+    let shell = rusqlite::Connection::open(rig.path()).unwrap();
+    shell.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut waits = Box::pin(engine.join_one(claim("r", 1)));
+    let mut leaves = Box::pin(engine.join_one(claim("s", 2)));
+    for _ in 0..3 {
+        assert!(futures_util::future::FutureExt::now_or_never(&mut waits).is_none());
+        assert!(futures_util::future::FutureExt::now_or_never(&mut leaves).is_none());
+    }
+    drop(leaves);
+    shell.execute_batch("COMMIT").unwrap();
+    token(&waits.await);
+    token(&engine.look(&key("s", 2)).await);
+}
+
+#[tokio::test]
+async fn the_log_does_not_grow_without_end() {
+    let rig = Rig::new();
+    let engine = rig.open().await;
+    let log = rig.folder.path().join("locks.db-wal");
+    for id in 1..=16_000 {
+        token(&engine.join_one(claim("r", id)).await);
+        engine.release(&key("r", id)).await;
+    }
+    // Left alone it would have three pages for each of them.
+    let length = fs::metadata(log).unwrap().len();
+    assert!(length < 16_000 * 3 * 2072 / 2, "{length} bytes");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

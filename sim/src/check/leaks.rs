@@ -35,6 +35,15 @@ pub fn soon(
     Ok(())
 }
 
+/// At any time: nobody stands in a queue who has not joined it.
+pub fn strangers(page: &Page, book: &Book) -> Result<(), Violation> {
+    let mut claims = page.queues.iter().flat_map(|queue| &queue.claims);
+    match claims.find(|claim| book.get(claim.id).is_none()) {
+        None => Ok(()),
+        Some(claim) => Err(Violation::new(Rule::NoStranger, format!("nobody has joined {:?}", claim.id))),
+    }
+}
+
 /// When every TTL has passed: nothing is left at all.
 pub fn late(page: &Page) -> Result<(), Violation> {
     match page.queues.first() {

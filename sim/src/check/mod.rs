@@ -36,6 +36,8 @@ pub enum Rule {
     DeadForEver,
     /// Once the faults have ended and all tasks are done, no claim is left but those that only their TTL can end.
     NoLeak,
+    /// Nobody stands in a queue who has not joined it.
+    NoStranger,
     /// When every TTL has passed, no claim is left at all.
     EmptyAfterTtl,
     /// Once the faults have ended, everybody who waits gets in within the stated time.

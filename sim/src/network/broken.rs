@@ -116,7 +116,7 @@ impl Store {
 
     /// The hand-overs since the last call.
     pub fn hand_overs(&mut self) -> Vec<HandOver> {
-        let all: Vec<HandOver> = self.ledger.hand_overs().into_iter().collect();
+        let all: Vec<HandOver> = self.ledger.hand_overs().collect();
         let mut told = Vec::with_capacity(all.len());
         for hand_over in all {
             let Some(name) = self.claims.get(&hand_over.id).map(|c| c.name.clone()) else { continue };

@@ -34,6 +34,9 @@ const CLEAN_AFTER: Duration = Duration::from_secs(3);
 /// More steps than this are no run any more, but somebody who spins.
 const STEPS_MAX: u64 = 1_000_000;
 
+/// So many times the queues are looked at before the faults end.
+const LOOKS: u64 = 20;
+
 /// What came of a run.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Report {
@@ -283,6 +286,11 @@ impl World {
         let all_done = |world: &Self| {
             world.executor.now() > heal_at && lock(&world.running).homes.iter().all(|home| home.tasks == 0)
         };
+        for look in 1..=LOOKS {
+            self.until(heal_at / LOOKS * look, |_| false)?;
+            let page = self.server.page();
+            self.server.book(|book| leaks::strangers(&page, book))?;
+        }
         loop {
             // Whoever gets in only now with an at-least hold may keep the others waiting that much longer.
             let kept =

@@ -18,7 +18,7 @@ use crate::world::want::Kind;
 
 /// How many nanoseconds a second two clocks may run apart, just within the stated bound: a clock that is slow by
 /// it against one that is right is off by a little more than one that is fast.
-const APART: u64 = DRIFT_PER_MILLE as u64 * 1_000_000 * 995 / 1000;
+const APART: u64 = DRIFT_PER_MILLE * 1_000_000 * 995 / 1000;
 
 /// What may happen to nodes, per mille of all that happens to them.
 #[derive(Clone, Debug)]
