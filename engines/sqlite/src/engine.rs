@@ -177,6 +177,8 @@ impl Inner {
         let place = Arc::new(Place::prepare(config)?);
         let world = World { place: place.clone(), env, boot };
         let store = Store::open(&world, None)?;
+        // What it leaves undone is done another time.
+        let _ = upkeep::at_open(&world, store.identity);
         let io = |e| failure::file("open", &place.peers, e);
         let own = Own::enter(&place, &world.env).map_err(io)?;
         let inbox = Inbox::default();

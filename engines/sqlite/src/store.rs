@@ -27,7 +27,8 @@ const SHORT_SPINS: usize = 64;
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
 const TURNSTILE: &str = "turnstile";
-const LOG: &str = "-wal";
+/// The end of the name of the write-ahead log.
+pub(crate) const LOG: &str = "-wal";
 const INDEX: &str = "-shm";
 
 /// An open database.

@@ -90,6 +90,12 @@ impl Rig {
         self.try_open().await.unwrap()
     }
 
+    /// Makes the database.
+    pub async fn open_and_close(&self) -> PathBuf {
+        drop(self.open().await);
+        self.path()
+    }
+
     /// The machine starts again.
     pub fn reboot(&mut self, boot: &str, uptime: Duration) {
         boot.clone_into(&mut self.boot);
