@@ -65,7 +65,7 @@ struct Spinner(ProgressBar);
 
 impl Spinner {
     fn new() -> Self {
-        let bar = ProgressBar::new_spinner();
+        let bar = ProgressBar::new_spinner().with_elapsed(SILENT);
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
             bar.set_style(style);
         }
