@@ -78,7 +78,7 @@ mutations! {
     /// Engine: a reply that was lost is given to a later request for the same claim.
     StaleReply = "stale-reply", within 100;
     /// Engine: a join that is repeated queues twice.
-    JoinTwice = "join-twice", within 300;
+    JoinTwice = "join-twice", within 100;
     /// Engine: two tasks of one client do not exclude each other.
     ReEntrant = "re-entrant", within 100;
     /// Engine: a waiter that refreshes goes to the end of the queue.

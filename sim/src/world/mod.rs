@@ -138,7 +138,7 @@ impl World {
             &verdict,
             Dice::new(seed, 4),
         );
-        let watch = Watch::new(&executor, Arc::clone(&clocks), &verdict, plan.calm);
+        let watch = Watch::new(&executor, Arc::clone(&clocks), &verdict, plan.is_calm());
         let homes = (0..nodes).map(|_| Home::default()).collect();
         let running = Mutex::new(Running { homes, engine_is_up: true, ..Running::default() });
         let calls = AtomicU32::new(0);
@@ -330,7 +330,7 @@ impl World {
                 self.server.book(|book| at_least::check(&grants, book, self.engine_clock.course()))
             })
             .and_then(|()| {
-                if self.plan.calm { self.server.book(|book| fifo::check(&grants, book)) } else { Ok(()) }
+                if self.plan.is_calm() { self.server.book(|book| fifo::check(&grants, book)) } else { Ok(()) }
             });
         Report {
             violation: outcome.err().or(checked.err()),

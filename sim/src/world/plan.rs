@@ -1,8 +1,8 @@
 //! What a seed means: the world in which a run takes place.
 //!
 //! Every kind of fault is on in about half of the worlds and off in the others, and its strength is drawn: many
-//! different worlds find more than one world with a little of everything. One in eight has no faults at all, only
-//! wrong clocks and an ordinary network; there, more is demanded.
+//! different worlds find more than one world with a little of everything. One in eight is a storm, with every fault
+//! on. One in eight is calm and has none at all, only wrong clocks and an ordinary network; there, more is demanded.
 
 use std::time::Duration;
 
@@ -33,6 +33,29 @@ pub struct Harm {
     pub every: Duration,
 }
 
+/// How much goes wrong.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Weather {
+    /// Nothing.
+    Calm,
+    /// Some things.
+    Mixed,
+    /// Everything, much.
+    Storm,
+}
+
+impl Weather {
+    /// How strong a fault is that is at most so strong.
+    fn strength(self, most: u64, dice: &mut Dice) -> u64 {
+        match self {
+            Self::Calm => 0,
+            Self::Mixed if dice.per_mille(500) => 0,
+            Self::Mixed => dice.between(1, most),
+            Self::Storm => dice.between(most / 2, most),
+        }
+    }
+}
+
 /// A world.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -40,8 +63,8 @@ pub struct Plan {
     pub unit: Duration,
     /// When the faults end.
     pub heal_at: True,
-    /// Whether there are none.
-    pub calm: bool,
+    /// How much goes wrong until then.
+    pub weather: Weather,
     /// The resources.
     pub resources: Vec<Kind>,
     /// How many tasks each node has.
@@ -64,7 +87,17 @@ impl Plan {
     /// Draws the world of a seed.
     pub fn draw(seed: u64) -> Self {
         let dice = &mut Dice::new(seed, 1);
-        let calm = dice.per_mille(125);
+        let weather = *dice.pick(&[
+            Weather::Calm,
+            Weather::Mixed,
+            Weather::Mixed,
+            Weather::Mixed,
+            Weather::Mixed,
+            Weather::Mixed,
+            Weather::Mixed,
+            Weather::Storm,
+        ]);
+        let calm = weather == Weather::Calm;
         let unit = dice.span(Duration::from_millis(100), Duration::from_secs(20));
         let heal_at = nanos(unit * dice.between(3, 8) as u32);
         let kinds = [Kind::Mutex, Kind::Mutex, Kind::RwLock, Kind::Semaphore(dice.between(2, 5) as u32)];
@@ -75,19 +108,25 @@ impl Plan {
         let engine_off = dice.below(APART + 1);
         let engine_clock = course(engine_off, heal_at, !calm, unit, dice);
         let clocks = (0..nodes).map(|_| course(APART - engine_off, heal_at, !calm, unit, dice)).collect();
-        let faults = faults(calm, heal_at, unit, dice);
+        let faults = faults(weather, heal_at, unit, dice);
         let mut info = EngineInfo::least("sim");
         info.wakeups = if faults.hinting == Hinting::Silent { Wakeups::Poll } else { Wakeups::Push };
         info.ttl_min = Duration::from_millis(5);
         info.batch_max = dice.between(1, 8) as usize;
         info.shared = true;
         info.at_least = true;
-        let mut some = |most| if calm || dice.per_mille(500) { 0 } else { dice.between(1, most) };
-        let (pause, crash, restart) = (some(10), some(3), some(4));
+        let pause = weather.strength(10, dice);
+        let crash = weather.strength(3, dice);
+        let restart = weather.strength(4, dice);
         let every = dice.span(unit / 10, unit);
         let deeds = dice.between(3, 8);
         let harm = Harm { pause, crash, restart, every };
-        Self { unit, heal_at, calm, resources, tasks, deeds, clocks, engine_clock, faults, harm, info }
+        Self { unit, heal_at, weather, resources, tasks, deeds, clocks, engine_clock, faults, harm, info }
+    }
+
+    /// Whether nothing goes wrong.
+    pub fn is_calm(&self) -> bool {
+        self.weather == Weather::Calm
     }
 
     /// How long after the faults have ended everybody must have got in: what is dead must die first (the longest
@@ -130,9 +169,9 @@ fn course(off: u64, heal_at: True, jumps: bool, unit: Duration, dice: &mut Dice)
     course
 }
 
-fn faults(calm: bool, until: True, unit: Duration, dice: &mut Dice) -> Faults {
+fn faults(weather: Weather, until: True, unit: Duration, dice: &mut Dice) -> Faults {
     let least = dice.span(Duration::from_micros(10), Duration::from_micros(500));
-    let some = |dice: &mut Dice, most| if calm || dice.per_mille(500) { 0 } else { dice.between(1, most) };
+    let some = |dice: &mut Dice, most| weather.strength(most, dice);
     let delay_most = dice.span(least, (unit / 50).min(Duration::from_millis(5)).max(least));
     Faults {
         until,

@@ -63,8 +63,8 @@ impl Task {
                 break;
             }
             match self.dice.below(100) {
-                0..2 if !world.plan.calm => self.shut_down().await,
-                2..6 if !world.plan.calm => self.revoke().await,
+                0..2 if !world.plan.is_calm() => self.shut_down().await,
+                2..6 if !world.plan.is_calm() => self.revoke().await,
                 _ => {
                     let want = Want::draw(&world.plan.resources, unit, &mut self.dice);
                     self.deed(want, false).await;
@@ -127,7 +127,7 @@ impl Task {
         self.log(&Event::Returns(self.node, call, outcome));
         match result {
             Some(Ok(Some(held))) => self.hold(held, &want, call, last).await,
-            Some(Err(error)) => self.judge(&error, call, last || self.world.plan.calm),
+            Some(Err(error)) => self.judge(&error, call, last || self.world.plan.is_calm()),
             _ => {}
         }
     }
@@ -217,7 +217,7 @@ impl Task {
                 let what = format!("call {call} is not told that its guard was lost");
                 self.violated(Rule::NoSurprise, what);
             }
-            Some(Err(error)) => self.judge(&error, call, last || self.world.plan.calm),
+            Some(Err(error)) => self.judge(&error, call, last || self.world.plan.is_calm()),
             _ => {}
         }
     }
