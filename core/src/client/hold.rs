@@ -445,6 +445,24 @@ mod tests {
     }
 
     #[test]
+    fn a_short_hold_has_its_margin_too() {
+        let hold = hold(None);
+        let ttl = Duration::from_secs(3);
+        hear(&hold, Standing::Held { token: token(1), ttl }, 0, 1);
+        assert_eq!(hold.state().deadline, ms(3000) - Duration::from_millis(8));
+    }
+
+    #[test]
+    fn an_answer_that_a_hint_has_overtaken_says_nothing() {
+        let hold = hold(None);
+        hear(&hold, queued(), 0, 1);
+        hold.hear_hint(token(1), ms(1000), &Rules::default());
+        assert_eq!(hear(&hold, queued(), 900, 1001), Heard::Nothing);
+        assert!(hold.is_valid(ms(1002)));
+        assert!(matches!(hear(&hold, queued(), 1100, 1200), Heard::Lost(Some(_))), "asked while it was held");
+    }
+
+    #[test]
     fn a_hint_starts_a_hold_only_with_half_of_its_time_left() {
         let rules = Rules::default();
         for (at, starts) in [(2400, true), (2600, false), (5100, false)] {
