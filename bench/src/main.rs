@@ -69,25 +69,22 @@ async fn bench(args: &Args) -> Result<String> {
 
 /// The rows to run: what was asked for, or all that this engine and this machine can do.
 fn plan(args: &Args, contest: &Contest) -> Result<Vec<(Which, Load)>> {
-    let refuse = |why: &str| Err(Error::new(ErrorKind::InvalidInput, "bench", why));
     let mut rows = Vec::new();
-    let asked = args.case;
-    if asked.is_none_or(|which| matches!(which, Which::Of(_))) {
+    let asked = |which: Which| args.case == Some(which);
+    if args.case.is_none_or(|case| matches!(case, Which::Of(_))) {
         rows.extend(args.choice().loads()?.into_iter().map(|load| (Which::Of(load.case), load)));
     }
-    if asked == Some(Which::Run) {
-        args.cli()?;
-    }
     let shared = contest.reach() > Reach::Process;
-    if matches!(asked, Some(Which::Processes)) && !shared {
-        return refuse(
-            "the engine is within one process; choose one that processes share, such as `sqlite:`",
-        );
+    if !shared && (asked(Which::Processes) || asked(Which::Run)) {
+        let message = "the engine is within one process; choose one that processes share, such as `sqlite:`";
+        return Err(Error::new(ErrorKind::InvalidInput, "bench", message));
     }
-    if shared && asked.is_none_or(|which| which == Which::Processes) {
+    if asked(Which::Processes) || args.case.is_none() && shared {
         rows.push((Which::Processes, args.alone(2)?));
     }
-    if asked.map_or_else(|| args.cli().is_ok(), |which| which == Which::Run) {
+    // Asked for, it is an error that the command is not there; it is not built with this program.
+    if asked(Which::Run) || args.case.is_none() && shared && args.cli().is_ok() {
+        args.cli()?;
         rows.push((Which::Run, args.alone(1)?));
     }
     Ok(rows)

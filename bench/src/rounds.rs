@@ -88,7 +88,10 @@ fn row(engine: &str, load: &Load, entrants: &[Entrant], results: &[Vec<Measured>
     let one = |role: Role| all().find(|(e, _)| e.role() == role).map_or(&[][..], |(_, runs)| runs);
     let (ours, floor) = (one(Role::Ours), one(Role::Floor));
     let sum = Sum::of(ours);
-    let ratios = ours.iter().zip(floor).filter(|(_, f)| f.rate_per_s > 0.0);
+    let ratio = |rate: fn(&Measured) -> Option<f64>| {
+        let both = ours.iter().zip(floor).filter_map(|(ours, floor)| rate(ours).zip(rate(floor)));
+        median(both.filter(|(_, floor)| *floor > 0.0).map(|(ours, floor)| ours / floor))
+    };
     let beside = all().filter(|(e, _)| e.role() != Role::Ours).map(|(entrant, runs)| {
         let sum = Sum::of(runs);
         let (p50_us, wait_max_us) = (sum.waits.quantile_us(0.5), sum.waits.max_us());
@@ -103,7 +106,8 @@ fn row(engine: &str, load: &Load, entrants: &[Entrant], results: &[Vec<Measured>
         hold_us: u64::try_from(load.hold.as_micros()).unwrap_or(u64::MAX),
         rate_per_s: sum.rate_per_s,
         floor_per_s: Sum::of(floor).rate_per_s,
-        ratio: median(ratios.map(|(o, f)| o.rate_per_s / f.rate_per_s)),
+        ratio: ratio(|run| Some(run.rate_per_s)),
+        ratio_per_cpu: ratio(|run| run.cpu.filter(|cpu| *cpu > 0.0).map(|cpu| run.rate_per_s / cpu)),
         peers: peers.collect(),
         p50_us: sum.waits.quantile_us(0.5),
         p99_us: sum.waits.quantile_us(0.99),

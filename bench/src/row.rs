@@ -21,6 +21,8 @@ pub struct Row {
     pub floor_per_s: Option<f64>,
     /// Our rate by the floor's, in the same round.
     pub ratio: Option<f64>,
+    /// The same by the processor time that each took: on a machine that others use too, this is the steadier one.
+    pub ratio_per_cpu: Option<f64>,
     /// What the peers came to.
     pub peers: BTreeMap<String, f64>,
     /// Half of the waits for the lock were no longer than this.
@@ -59,12 +61,13 @@ pub fn table(rows: &[Row]) -> String {
         ("per second", each(rows, |row| row.rate_per_s.map(figure))),
         ("floor", each(rows, |row| row.floor_per_s.map(figure))),
         ("ratio", each(rows, |row| row.ratio.map(|ratio| format!("{ratio:.3}")))),
+        ("per cpu", each(rows, |row| row.ratio_per_cpu.map(|ratio| format!("{ratio:.3}")))),
         ("wait p50", each(rows, |row| row.p50_us.map(micros))),
         ("p99", each(rows, |row| row.p99_us.map(micros))),
         ("longest", each(rows, |row| row.wait_max_us.map(micros))),
         ("fairness", each(rows, |row| row.jain.map(|jain| format!("{jain:.3}")))),
         ("requests/s", each(rows, |row| row.requests_per_s.map(figure))),
-        ("cpu", each(rows, |row| row.cpu.map(|cpu| format!("{:.2}%", cpu * 100.0)))),
+        ("cpu", each(rows, |row| row.cpu.map(|cpu| format!("{:.1}%", cpu * 100.0)))),
         (
             "beside: rate, wait p50, longest, fairness",
             each(rows, |row| (!row.beside.is_empty()).then(|| beside(row))),
@@ -141,6 +144,7 @@ mod tests {
             rate_per_s: Some(123_456.7),
             floor_per_s: Some(50_000.0),
             ratio: Some(2.469),
+            ratio_per_cpu: Some(1.25),
             peers: BTreeMap::from([("flock".into(), 999.5)]),
             p50_us: Some(0.25),
             p99_us: Some(15.62),
@@ -160,6 +164,7 @@ mod tests {
             rate_per_s: Some(1e6),
             floor_per_s: None,
             ratio: None,
+            ratio_per_cpu: None,
             peers: BTreeMap::new(),
             jain: None,
             cpu: Some(0.0123),

@@ -7,7 +7,7 @@ use leasehold_core::{Env, Error, ErrorKind, Result};
 use tokio::task::JoinSet;
 
 use super::pair::hold;
-use super::{Part, Start, all, requests, sum};
+use super::{Meter, Part, Start, all, sum};
 use crate::entrant::{Locker, Seat};
 use crate::load::Load;
 use crate::measure::{Measured, Waits};
@@ -71,15 +71,13 @@ pub async fn handoff<L: Locker>(env: &Env, locker: &L, load: Load) -> Result<Mea
     let start = Arc::new(Start::new(load.tasks));
     let room = Arc::new(Room::new());
     let mut tasks = JoinSet::new();
-    let before = locker.requests();
+    let meter = Meter::read(locker)?;
     for task in 0..load.tasks {
         let seat = locker.seat("handoff")?;
         tasks.spawn(one(env.clone(), seat, Arc::clone(&start), Arc::clone(&room), task, load));
     }
     let parts = all(tasks).await?;
-    let mut measured = sum(&parts, Some(room.hand_overs()));
-    measured.requests_per_s = requests(before, locker.requests(), &load);
-    Ok(measured)
+    meter.charge(locker, &load, sum(&parts, Some(room.hand_overs())))
 }
 
 async fn one<S: Seat>(

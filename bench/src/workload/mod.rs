@@ -5,13 +5,15 @@ mod pair;
 mod renew;
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use leasehold_core::{Env, Error, ErrorKind, Moment, Result};
 use tokio::sync::Barrier;
 use tokio::task::{JoinError, JoinSet};
 
+use crate::entrant::Locker;
 use crate::load::Load;
-use crate::measure::{Measured, Waits, per_second};
+use crate::measure::{Measured, Waits, cpu_time, per_second};
 
 pub use handoff::handoff;
 pub use pair::pair;
@@ -74,9 +76,26 @@ fn sum(parts: &[Part], counted: Option<u64>) -> Measured {
     }
 }
 
-/// How many requests a second there were between two readings, while `measured` was made.
-fn requests(before: Option<u64>, after: Option<u64>, load: &Load) -> Option<f64> {
-    Some(per_second(after?.saturating_sub(before?), load.span))
+/// What a run costs besides time, read before it and after it.
+#[derive(Debug)]
+struct Meter {
+    requests: Option<u64>,
+    cpu: Duration,
+}
+
+impl Meter {
+    fn read<L: Locker>(locker: &L) -> Result<Self> {
+        Ok(Self { requests: locker.requests(), cpu: cpu_time()? })
+    }
+
+    /// Adds to the figures what has been used since `self`.
+    fn charge<L: Locker>(self, locker: &L, load: &Load, mut measured: Measured) -> Result<Measured> {
+        let now = Self::read(locker)?;
+        let requests = now.requests.zip(self.requests).map(|(now, before)| now.saturating_sub(before));
+        measured.requests_per_s = requests.map(|requests| per_second(requests, load.span));
+        measured.cpu = Some(now.cpu.saturating_sub(self.cpu).div_duration_f64(load.span));
+        Ok(measured)
+    }
 }
 
 fn broken(error: JoinError) -> Error {

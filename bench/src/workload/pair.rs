@@ -6,7 +6,7 @@ use std::time::Duration;
 use leasehold_core::{Env, Result};
 use tokio::task::JoinSet;
 
-use super::{Part, Start, all, requests, sum};
+use super::{Meter, Part, Start, all, sum};
 use crate::WORKERS;
 use crate::entrant::{Locker, Seat};
 use crate::load::Load;
@@ -29,14 +29,12 @@ const YIELD_ALONE_EVERY: Duration = Duration::from_millis(1);
 pub async fn pair<L: Locker>(env: &Env, locker: &L, load: Load) -> Result<Measured> {
     let start = Arc::new(Start::new(load.tasks));
     let mut tasks = JoinSet::new();
-    let before = locker.requests();
+    let meter = Meter::read(locker)?;
     for task in 0..load.tasks {
         let seat = locker.seat(&format!("pair/{task}"))?;
         tasks.spawn(one(env.clone(), seat, Arc::clone(&start), load));
     }
-    let mut measured = sum(&all(tasks).await?, None);
-    measured.requests_per_s = requests(before, locker.requests(), &load);
-    Ok(measured)
+    meter.charge(locker, &load, sum(&all(tasks).await?, None))
 }
 
 async fn one<S: Seat>(env: Env, mut seat: S, start: Arc<Start>, load: Load) -> Result<Part> {

@@ -12,7 +12,7 @@ fn rows_for_programs() {
         ended.out
     });
     let mut settings = insta::Settings::clone_current();
-    settings.add_filter(r"(_us|_per_s|jain)(.): [0-9.]+", "$1$2: [FIGURE]");
+    settings.add_filter(r"(_us|_per_s|jain|cpu)(.): [0-9.]+", "$1$2: [FIGURE]");
     settings.bind(|| insta::assert_snapshot!(format!("{pair}{handoff}")));
 }
 
