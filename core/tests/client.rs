@@ -73,6 +73,21 @@ async fn renewal_keeps_a_short_lease_and_at_most_ends_it() {
 }
 
 #[tokio::test]
+async fn work_runs_under_every_kind_of_lock() {
+    let client = client();
+    let (mutex, rw) = (client.mutex("m").unwrap(), client.rwlock("rw").unwrap());
+    let semaphore = client.semaphore("s", 2).unwrap();
+    let tokens = [
+        mutex.run(|lease| async move { lease.token() }).await.unwrap(),
+        rw.run_read(|lease| async move { lease.token() }).await.unwrap(),
+        rw.run_write(|lease| async move { lease.token() }).await.unwrap(),
+        semaphore.run(|lease| async move { lease.token() }).await.unwrap(),
+    ];
+    assert!(tokens.is_sorted());
+    assert!(queue_lengths(&client).await.is_empty(), "all released");
+}
+
+#[tokio::test]
 async fn eviction_is_noticed_at_the_next_renewal() {
     let client = client();
     let lock = client.mutex("m").unwrap().ttl(Duration::from_millis(300));

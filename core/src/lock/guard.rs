@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Under;
 use crate::claim::ClaimId;
 use crate::client::hold::{Hold, Phase};
 use crate::client::{Client, Started};
@@ -223,6 +224,18 @@ impl Permit {
     /// Dropped on the way, it is released in the background.
     pub async fn release(self) -> Result<()> {
         self.held.release().await
+    }
+}
+
+impl Under for Guard {
+    async fn let_go(self) -> Result<()> {
+        self.release().await
+    }
+}
+
+impl Under for Permit {
+    async fn let_go(self) -> Result<()> {
+        self.release().await
     }
 }
 

@@ -5,6 +5,7 @@ mod mutex;
 mod rwlock;
 mod semaphore;
 
+use std::ops::Deref;
 use std::time::Duration;
 
 use crate::client::{Ask, Client, Patience};
@@ -70,24 +71,30 @@ async fn acquire_now<G>(client: &Client, ask: Ask<'_>, wrap: impl FnOnce(Lease) 
     }
 }
 
+/// What work can be run under.
+trait Under: Deref<Target = Lease> {
+    /// Releases, and returns when the engine has confirmed it.
+    fn let_go(self) -> impl Future<Output = Result<()>> + Send;
+}
+
 /// Runs work under a guard: cancelled when the hold is lost, released when it is done.
-async fn run_under<T, Fut>(guard: Guard, work: impl FnOnce(Lease) -> Fut) -> Result<T>
+async fn run_under<T, Fut>(guard: impl Under, work: impl FnOnce(Lease) -> Fut) -> Result<T>
 where
     Fut: Future<Output = T>,
 {
     let lease = Lease::clone(&guard);
     let done = tokio::select! {
         biased;
-        () = guard.lost() => None,
-        out = work(lease) => Some(out),
+        () = lease.lost() => None,
+        out = work(lease.clone()) => Some(out),
     };
-    match done.filter(|_| guard.is_valid()) {
+    match done.filter(|_| lease.is_valid()) {
         Some(out) => {
             // Unconfirmed, the driver goes on with it; the work was done while the lock was held.
-            drop(guard.release().await);
+            drop(guard.let_go().await);
             Ok(out)
         }
-        None => Err(crate::client::lost(guard.name())),
+        None => Err(crate::client::lost(lease.name())),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Permit, acquire, acquire_now, patience, terms};
+use super::{Lease, Permit, acquire, acquire_now, patience, run_under, terms};
 use crate::client::{Ask, Client, Patience, Terms};
 use crate::error::Result;
 use crate::name::Name;
@@ -96,6 +96,20 @@ impl Semaphore {
     /// Dropped on the way, it loses its place; nothing is left behind.
     pub async fn acquire_many_timeout(&self, permits: u32, span: Duration) -> Result<Option<Permit>> {
         acquire(&self.client, self.ask(permits), patience(span), Permit::new).await
+    }
+
+    /// Takes one permit, does the work, gives it back; cancels the work if the permit is lost.
+    ///
+    /// # Errors
+    /// As [`Mutex::run`](super::Mutex::run).
+    ///
+    /// # Cancel safety
+    /// Dropped on the way, the work is dropped and the permit given back in the background.
+    pub async fn run<T, Fut>(&self, work: impl FnOnce(Lease) -> Fut) -> Result<T>
+    where
+        Fut: Future<Output = T>,
+    {
+        run_under(self.acquire().await?, work).await
     }
 
     fn ask(&self, weight: u32) -> Ask<'_> {
