@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -39,7 +40,9 @@ impl World {
     /// `leasehold` with these arguments, in this world.
     pub(crate) fn leasehold(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_leasehold"));
-        command.args(arguments);
+        // A group of its own: the end of a command in an orphaned group in which a test has stopped something
+        // would have the kernel hang up the whole group, and with it these tests and who has called them.
+        command.args(arguments).process_group(0);
         self.at_home(&mut command);
         command
     }
