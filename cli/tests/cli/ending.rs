@@ -112,7 +112,7 @@ fn a_stopped_guardian_is_replaced() {
 fn at_most_ends_the_command() {
     let world = World::new();
     let mut steps = world.fifo("steps");
-    let script = "trap 'echo term > steps; exit 5' TERM; while :; do sleep 0.1; done";
+    let script = "exec 2>/dev/null; trap 'echo term > steps; exit 5' TERM; while :; do sleep 0.1; done";
     let running = world.run(&[&SHORT[..], &["--at-most", "3s", "demo"]].concat(), script);
     assert_eq!(steps.line(), "term");
     let ended = running.end();
