@@ -1,5 +1,6 @@
 //! Speaks with an engine directly, as a client's innermost part does, and notes when.
 
+use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,6 +76,7 @@ impl Probe {
             weight: 1,
             ttl: ttl.min(self.engine.info().ttl_max),
             at_least: Duration::ZERO,
+            raise: None,
             meta: Meta { owner: "behavior".into(), payload: None },
         }
     }
@@ -103,15 +105,15 @@ impl Probe {
     }
 
     pub(crate) async fn join(&self, claim: &Claim) -> Verdict<Told> {
-        self.told(async || only(self.engine.join(one(claim.clone())).await)).await
+        self.told(async || only(self.engine.join(slice::from_ref(claim)).await)).await
     }
 
     /// The same from another task, as another user of the same client.
     pub(crate) async fn join_elsewhere(&self, claim: &Claim) -> Verdict<Told> {
         self.told(async || {
-            let (engine, batch) = (Arc::clone(&self.engine), one(claim.clone()));
+            let (engine, claim) = (Arc::clone(&self.engine), claim.clone());
             only(
-                tokio::spawn(async move { engine.join(batch).await })
+                tokio::spawn(async move { engine.join(&[claim]).await })
                     .await
                     .expect("an engine does not panic"),
             )
@@ -120,13 +122,13 @@ impl Probe {
     }
 
     pub(crate) async fn refresh(&self, claim: &Claim) -> Verdict<Told> {
-        let ask = Refresh { claim: claim.key(), ttl: claim.ttl };
-        self.told(async || only(self.engine.refresh(one(ask.clone())).await)).await
+        let ask = Refresh { claim: claim.key(), ttl: claim.ttl, raise: claim.raise };
+        self.told(async || only(self.engine.refresh(slice::from_ref(&ask)).await)).await
     }
 
     pub(crate) async fn end(&self, claim: &Claim, manner: Manner) -> Verdict {
         let leave = Leave { claim: claim.key(), manner };
-        ask(&*self.env.clock, async || only(self.engine.leave(one(leave.clone())).await)).await
+        ask(&*self.env.clock, async || only(self.engine.leave(slice::from_ref(&leave)).await)).await
     }
 
     pub(crate) async fn leave(&self, claim: &Claim) -> Verdict {
@@ -135,17 +137,15 @@ impl Probe {
 
     /// Several claims in one request; asked for again until each is answered.
     pub(crate) async fn join_all(&self, claims: &[Claim]) -> Verdict<Vec<Standing>> {
-        ask(&*self.env.clock, async || {
-            self.engine.join(claims.iter().cloned().collect()).await.into_iter().collect()
-        })
-        .await
+        ask(&*self.env.clock, async || self.engine.join(claims).await.into_iter().collect()).await
     }
 
     /// The same for refreshes.
     pub(crate) async fn refresh_all(&self, claims: &[Claim]) -> Verdict<Vec<Standing>> {
         ask(&*self.env.clock, async || {
-            let batch = claims.iter().map(|c| Refresh { claim: c.key(), ttl: c.ttl }).collect();
-            self.engine.refresh(batch).await.into_iter().collect()
+            let batch: Vec<_> =
+                claims.iter().map(|c| Refresh { claim: c.key(), ttl: c.ttl, raise: c.raise }).collect();
+            self.engine.refresh(&batch).await.into_iter().collect()
         })
         .await
     }
@@ -213,12 +213,8 @@ impl Probe {
 
     /// Starts a `join` and does not wait for its answer.
     pub(crate) fn join_unheard(&self, claim: &Claim) {
-        drop(self.engine.join(one(claim.clone())).now_or_never());
+        drop(self.engine.join(slice::from_ref(claim)).now_or_never());
     }
-}
-
-fn one<T>(item: T) -> Batch<T> {
-    Batch::from_iter([item])
 }
 
 fn only<T>(mut answers: Batch<Result<T>>) -> Result<T> {

@@ -26,6 +26,7 @@ pub(crate) const PROCESSES: Need = Need { what: "reach of a host", met: |i| i.re
 pub(crate) const PUSH: Need = Need { what: "push wake-ups", met: |i| i.wakeups == Wakeups::Push };
 pub(crate) const SHARED: Need = Need { what: "readers and permits", met: |i| i.shared };
 pub(crate) const AT_LEAST: Need = Need { what: "at-least holds", met: |i| i.at_least };
+pub(crate) const RAISE: Need = Need { what: "tokens that can be raised", met: |i| i.raise };
 pub(crate) const NOTICES_DEATH: Need = Need { what: "notice of death", met: |i| i.notices_death };
 pub(crate) const BATCHES: Need = Need { what: "batches", met: |i| i.batch_max >= 4 };
 /// Sessions may outlive a TTL, and an observer starts to count late.

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use leasehold_core::{
-    Batch, Claim, ClaimRef, Client, Engine, EngineInfo, Env, Error, ErrorKind, Guard, Hints, Leave, Mutex,
-    Page, Query, Refresh, Reply, Result, Standing,
+    Claim, ClaimRef, Client, Engine, EngineInfo, Env, Error, ErrorKind, Guard, Hints, Leave, Mutex, Page,
+    Query, Refresh, Reply, Result, Standing,
 };
 
 use crate::entrant::{Entrant, Locker, Role, Seat};
@@ -144,16 +144,16 @@ impl Engine for Counted {
         self.engine.info()
     }
 
-    fn join(&self, claims: Batch<Claim>) -> Reply<Standing> {
+    fn join(&self, claims: &[Claim]) -> Reply<Standing> {
         self.count().join(claims)
     }
 
-    fn refresh(&self, claims: Batch<Refresh>) -> Reply<Standing> {
+    fn refresh(&self, claims: &[Refresh]) -> Reply<Standing> {
         self.requests.renewals.fetch_add(claims.len() as u64, Ordering::Relaxed);
         self.count().refresh(claims)
     }
 
-    fn leave(&self, claims: Batch<Leave>) -> Reply<()> {
+    fn leave(&self, claims: &[Leave]) -> Reply<()> {
         self.count().leave(claims)
     }
 

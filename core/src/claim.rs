@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::Name;
+use crate::token::Token;
 
 /// The capacity of a resource that is used as a reader/writer lock: a reader weighs 1, a writer all of it.
 pub const CAPACITY_MAX: u32 = i32::MAX as u32;
@@ -76,6 +77,9 @@ pub struct Claim {
     pub ttl: Duration,
     /// How long a hold lasts at the least, even if it is released or its process dies; zero for none.
     pub at_least: Duration,
+    /// The token that it shall have if this request makes it held, as a quorum proposes it; see
+    /// [`Refresh::raise`]. A claim that is queued forgets it.
+    pub raise: Option<Token>,
     /// What it says about itself.
     pub meta: Meta,
 }
@@ -109,6 +113,11 @@ pub struct Refresh {
     /// How long it shall live from the receipt of this request, if it is held; while it waits, the shorter of
     /// this and [`WAITING_TTL_MAX`].
     pub ttl: Duration,
+    /// The token that it shall have from now on if it is held, for engines whose info says
+    /// [`raise`](crate::EngineInfo::raise); others take no notice. It is accepted if it is above all tokens that
+    /// the engine has given out or accepted for this resource, or if the claim has it already. Otherwise the claim
+    /// is given a new token, so the answer tells how high the next proposal must be.
+    pub raise: Option<Token>,
 }
 
 /// A request to end a claim.

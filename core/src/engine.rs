@@ -16,10 +16,14 @@
 //! 7. Tokens of conflicting holds strictly increase: through release, expiry, engine restart, deletion of the
 //!    lock's data and a backward step of the engine's clock, as far as [`EngineInfo`] promises.
 //! 8. Two tasks of one client exclude each other as two clients do.
+//! 9. A token that is proposed for a held claim is accepted if and only if it is above all tokens that the engine
+//!    has given out or accepted for this resource, and durably as far as `info()` promises durability; repeated,
+//!    it is accepted again.
 
 use std::fmt;
 use std::os::fd::BorrowedFd;
 use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::Stream;
@@ -35,11 +39,53 @@ pub use crate::info::*;
 /// A batch of items; the common batch of one needs no allocation.
 pub type Batch<T> = SmallVec<[T; 1]>;
 
-/// An engine's answer to a batch, one result an item in the order of the items.
+/// An engine's answer to a batch, one result an item in the order of the items: a future.
 ///
-/// It may have been sent when the method is called, before it is polled. Dropping it neither undoes nor stops
-/// the request.
-pub type Reply<T> = Pin<Box<dyn Future<Output = Batch<Result<T>>> + Send>>;
+/// The request may have been sent when the method is called, before this is polled. Dropping it neither undoes nor
+/// stops the request.
+#[must_use = "an answer that nobody awaits tells nobody"]
+pub struct Reply<T>(Answer<T>);
+
+/// An engine that knows its answer at once must not pay for a box.
+enum Answer<T> {
+    Ready(Option<Batch<Result<T>>>),
+    Later(Pin<Box<dyn Future<Output = Batch<Result<T>>> + Send>>),
+}
+
+impl<T> Reply<T> {
+    /// An answer that is there.
+    pub const fn ready(answers: Batch<Result<T>>) -> Self {
+        Self(Answer::Ready(Some(answers)))
+    }
+
+    /// An answer that comes.
+    pub fn later(answers: impl Future<Output = Batch<Result<T>>> + Send + 'static) -> Self {
+        Self(Answer::Later(Box::pin(answers)))
+    }
+}
+
+// Nothing in it is pinned in place.
+impl<T> Unpin for Reply<T> {}
+
+impl<T> Future for Reply<T> {
+    type Output = Batch<Result<T>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            Answer::Ready(answers) => Poll::Ready(answers.take().expect("polled after its answer")),
+            Answer::Later(answers) => answers.as_mut().poll(cx),
+        }
+    }
+}
+
+impl<T> fmt::Debug for Reply<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match &self.0 {
+            Answer::Ready(_) => "Reply(ready)",
+            Answer::Later(_) => "Reply(later)",
+        })
+    }
+}
 
 /// A stream of hints about one claim.
 pub type Hints = Pin<Box<dyn Stream<Item = Hint> + Send>>;
@@ -55,13 +101,13 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     fn info(&self) -> &EngineInfo;
 
     /// Queues claims. Idempotent by claim id: repeated, it renews.
-    fn join(&self, claims: Batch<Claim>) -> Reply<Standing>;
+    fn join(&self, claims: &[Claim]) -> Reply<Standing>;
 
     /// Renews held and waiting claims alike; it is also how a waiter looks.
-    fn refresh(&self, claims: Batch<Refresh>) -> Reply<Standing>;
+    fn refresh(&self, claims: &[Refresh]) -> Reply<Standing>;
 
     /// Ends claims. Idempotent: "not there" is success.
-    fn leave(&self, claims: Batch<Leave>) -> Reply<()>;
+    fn leave(&self, claims: &[Leave]) -> Reply<()>;
 
     /// Hints about a claim that waits: it may be worth a look, or it is held now. They may be late, doubled or
     /// missing. A hand-over between the answer to `join` and the opening of the stream is told by the stream, as

@@ -44,6 +44,7 @@ static INFO: LazyLock<EngineInfo> = LazyLock::new(|| {
     info.batch_max = 1024;
     info.shared = true;
     info.at_least = true;
+    info.raise = true;
     info.tokens_rise = TokensRise::ClockAhead;
     info
 });
@@ -61,14 +62,10 @@ impl Memory {
     }
 
     /// Applies a batch and tells the hand-overs.
-    fn apply<T, A>(&self, batch: Batch<A>, mut step: impl FnMut(&mut Ledger, A) -> T) -> Reply<T>
-    where
-        T: Send + 'static,
-        A: Send + 'static,
-    {
+    fn apply<T, A>(&self, items: &[A], mut step: impl FnMut(&mut Ledger, &A) -> T) -> Reply<T> {
         let mut ledger = self.ledger();
-        let mut results = Batch::with_capacity(batch.len());
-        for item in batch {
+        let mut results = Batch::with_capacity(items.len());
+        for item in items {
             results.push(Ok(step(&mut ledger, item)));
         }
         let told: Batch<_> = ledger.hand_overs().collect();
@@ -76,7 +73,7 @@ impl Memory {
         for hand_over in told {
             self.shared.inbox.deliver(hand_over.id, Hint::Held(hand_over.token));
         }
-        Box::pin(std::future::ready(results))
+        Reply::ready(results)
     }
 }
 
@@ -85,19 +82,19 @@ impl Engine for Memory {
         &INFO
     }
 
-    fn join(&self, claims: Batch<Claim>) -> Reply<Standing> {
+    fn join(&self, claims: &[Claim]) -> Reply<Standing> {
         let now = self.shared.env.now();
         self.apply(claims, |ledger, claim| ledger.join(now, claim))
     }
 
-    fn refresh(&self, claims: Batch<Refresh>) -> Reply<Standing> {
+    fn refresh(&self, claims: &[Refresh]) -> Reply<Standing> {
         let now = self.shared.env.now();
-        self.apply(claims, |ledger, ask| ledger.refresh(now, &ask))
+        self.apply(claims, |ledger, ask| ledger.refresh(now, ask))
     }
 
-    fn leave(&self, claims: Batch<Leave>) -> Reply<()> {
+    fn leave(&self, claims: &[Leave]) -> Reply<()> {
         let now = self.shared.env.now();
-        self.apply(claims, |ledger, ask| ledger.leave(now, &ask))
+        self.apply(claims, |ledger, ask| ledger.leave(now, ask))
     }
 
     fn watch(&self, claim: &ClaimRef) -> Hints {

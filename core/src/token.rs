@@ -59,6 +59,20 @@ impl Mint {
         self.last = self.last.max(floor);
     }
 
+    /// The proposed token if it is above all before, else the next one.
+    ///
+    /// # Panics
+    /// As [`mint`](Self::mint).
+    pub fn grant(&mut self, proposed: Option<Token>) -> Token {
+        match proposed {
+            Some(token) if token.get() > self.last => {
+                self.last = token.get();
+                token
+            }
+            _ => self.mint(),
+        }
+    }
+
     /// The next token.
     ///
     /// # Panics

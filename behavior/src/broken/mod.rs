@@ -53,15 +53,15 @@ pub(crate) struct Inner(Arc<dyn Engine>);
 
 impl Inner {
     pub(crate) async fn join(&self, claim: Claim) -> Result<Standing> {
-        only(self.0.join(Batch::from_iter([claim])).await)
+        only(self.0.join(&[claim]).await)
     }
 
     pub(crate) async fn refresh(&self, ask: Refresh) -> Result<Standing> {
-        only(self.0.refresh(Batch::from_iter([ask])).await)
+        only(self.0.refresh(&[ask]).await)
     }
 
     pub(crate) async fn leave(&self, ask: Leave) -> Result<()> {
-        only(self.0.leave(Batch::from_iter([ask])).await)
+        only(self.0.leave(&[ask]).await)
     }
 
     pub(crate) async fn inspect(&self, query: Query) -> Result<Page> {
@@ -91,13 +91,13 @@ pub(crate) fn with<F: Fault + Default>(engine: Arc<dyn Engine>, _env: &Env) -> A
 }
 
 impl<F: Fault> Broken<F> {
-    fn standings<A, Fut>(&self, batch: Batch<A>, one: fn(Arc<F>, Inner, A) -> Fut) -> Reply<Standing>
+    fn standings<A, Fut>(&self, batch: &[A], one: fn(Arc<F>, Inner, A) -> Fut) -> Reply<Standing>
     where
         A: Clone + Send + Sync + 'static,
         Fut: Future<Output = Result<Standing>> + Send + 'static,
     {
-        let (fault, inner) = (Arc::clone(&self.fault), self.inner.clone());
-        Box::pin(async move {
+        let (fault, inner, batch) = (Arc::clone(&self.fault), self.inner.clone(), batch.to_vec());
+        Reply::later(async move {
             let mut answers: Vec<Option<Result<Standing>>> = vec![None; batch.len()];
             for at in fault.order(batch.len()) {
                 answers[at] = Some(one(Arc::clone(&fault), inner.clone(), batch[at].clone()).await);
@@ -114,17 +114,17 @@ impl<F: Fault> Engine for Broken<F> {
         self.inner.0.info()
     }
 
-    fn join(&self, claims: Batch<Claim>) -> Reply<Standing> {
+    fn join(&self, claims: &[Claim]) -> Reply<Standing> {
         self.standings(claims, |fault, inner, claim| async move { fault.join(&inner, claim).await })
     }
 
-    fn refresh(&self, claims: Batch<Refresh>) -> Reply<Standing> {
+    fn refresh(&self, claims: &[Refresh]) -> Reply<Standing> {
         self.standings(claims, |fault, inner, ask| async move { fault.refresh(&inner, ask).await })
     }
 
-    fn leave(&self, claims: Batch<Leave>) -> Reply<()> {
-        let (fault, inner) = (Arc::clone(&self.fault), self.inner.clone());
-        Box::pin(async move {
+    fn leave(&self, claims: &[Leave]) -> Reply<()> {
+        let (fault, inner, claims) = (Arc::clone(&self.fault), self.inner.clone(), claims.to_vec());
+        Reply::later(async move {
             let mut answers = Batch::new();
             for ask in claims {
                 answers.push(fault.leave(&inner, ask).await);

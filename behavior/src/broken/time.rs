@@ -10,7 +10,7 @@ use leasehold::{Engine, Env, Query, Result};
 use super::{Fault, Inner, Memo, broken};
 
 fn renewal(claim: &Claim) -> Refresh {
-    Refresh { claim: claim.key(), ttl: claim.ttl }
+    Refresh { claim: claim.key(), ttl: claim.ttl, raise: claim.raise }
 }
 
 /// A `join` that is repeated says how the claim stood, and does not renew it.
@@ -58,7 +58,7 @@ pub(crate) struct AnyoneRenewsAll(Memo<Claim>);
 impl AnyoneRenewsAll {
     async fn renew_all(&self, to: &Inner) -> Result<()> {
         for claim in self.0.all() {
-            to.refresh(Refresh { claim: claim.key(), ttl: Duration::from_secs(120) }).await?;
+            to.refresh(Refresh { ttl: Duration::from_secs(120), ..renewal(&claim) }).await?;
         }
         Ok(())
     }

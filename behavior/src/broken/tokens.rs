@@ -135,3 +135,74 @@ impl Mints for TokensFromWallClock {
         self.given.first(id, || self.env.clock.wall_micros())
     }
 }
+
+/// Proposals fall on deaf ears.
+#[derive(Debug, Default)]
+pub(crate) struct NeverRaises;
+
+impl Fault for NeverRaises {
+    async fn join(&self, to: &Inner, claim: Claim) -> Result<Standing> {
+        to.join(Claim { raise: None, ..claim }).await
+    }
+
+    async fn refresh(&self, to: &Inner, ask: Refresh) -> Result<Standing> {
+        to.refresh(Refresh { raise: None, ..ask }).await
+    }
+}
+
+/// Says that it accepts a proposal, and gives out lower tokens afterwards.
+#[derive(Debug, Default)]
+pub(crate) struct RaiseForgotten;
+
+impl Fault for RaiseForgotten {
+    async fn join(&self, to: &Inner, claim: Claim) -> Result<Standing> {
+        let raise = claim.raise;
+        let standing = to.join(Claim { raise: None, ..claim }).await?;
+        Ok(with_token(standing, |token| raise.map_or(token, |raise| raise.max(token)).get()))
+    }
+
+    async fn refresh(&self, to: &Inner, ask: Refresh) -> Result<Standing> {
+        let raise = ask.raise;
+        let standing = to.refresh(Refresh { raise: None, ..ask }).await?;
+        Ok(with_token(standing, |token| raise.map_or(token, |raise| raise.max(token)).get()))
+    }
+}
+
+/// Accepts what is not above all before.
+#[derive(Debug, Default)]
+pub(crate) struct TakesAnyProposal;
+
+impl Fault for TakesAnyProposal {
+    async fn join(&self, to: &Inner, claim: Claim) -> Result<Standing> {
+        let raise = claim.raise;
+        Ok(with_token(to.join(claim).await?, |token| raise.unwrap_or(token).get()))
+    }
+
+    async fn refresh(&self, to: &Inner, ask: Refresh) -> Result<Standing> {
+        let raise = ask.raise;
+        Ok(with_token(to.refresh(ask).await?, |token| raise.unwrap_or(token).get()))
+    }
+}
+
+/// Takes a proposal before it looks whether the claim is there.
+#[derive(Debug, Default)]
+pub(crate) struct RaisesForTheDead(Memo<Claim>);
+
+impl Fault for RaisesForTheDead {
+    async fn join(&self, to: &Inner, claim: Claim) -> Result<Standing> {
+        self.0.put(claim.id, claim.clone());
+        to.join(claim).await
+    }
+
+    async fn refresh(&self, to: &Inner, ask: Refresh) -> Result<Standing> {
+        let (id, raise) = (ask.claim.id, ask.raise);
+        let standing = to.refresh(ask).await?;
+        if let (Standing::Gone, Some(_), Some(known)) = (&standing, raise, self.0.get(id)) {
+            let stand_in = Claim { id: ClaimId(!id.0), raise, ..known };
+            let key = stand_in.key();
+            to.join(stand_in).await?;
+            to.leave(Leave { claim: key, manner: leasehold::claim::Manner::Release }).await?;
+        }
+        Ok(standing)
+    }
+}

@@ -6,6 +6,7 @@ mod deadlines;
 mod hints;
 mod leaving;
 mod looking;
+mod raising;
 mod renewal;
 mod tokens;
 
@@ -19,6 +20,7 @@ pub(crate) fn tests() -> Vec<Test> {
         deadlines::tests(),
         hints::tests(),
         tokens::tests(),
+        raising::tests(),
         looking::tests(),
     ]
     .concat()

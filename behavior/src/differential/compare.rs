@@ -86,13 +86,13 @@ impl Run {
                 let claims: Vec<Claim> = which.iter().map(|&at| self.claims[at].clone()).collect();
                 let told = probe.join_all(&claims).await?;
                 let now = self.now;
-                let expected = claims.iter().map(|c| self.ledger.join(now, c.clone())).collect();
+                let expected = claims.iter().map(|c| self.ledger.join(now, c)).collect();
                 Ok(self.same(&claims, expected, told))
             }
             Step::Refresh(which) => {
                 let claims: Vec<Claim> = which.iter().map(|&at| self.claims[at].clone()).collect();
                 let told = probe.refresh_all(&claims).await?;
-                let ask = |c: &Claim| Refresh { claim: c.key(), ttl: c.ttl };
+                let ask = |c: &Claim| Refresh { claim: c.key(), ttl: c.ttl, raise: c.raise };
                 let now = self.now;
                 let expected = claims.iter().map(|c| self.ledger.refresh(now, &ask(c))).collect();
                 Ok(self.same(&claims, expected, told))

@@ -4,6 +4,7 @@
 //! guard, or the driver. There is no await point at which dropping the future leaks it.
 
 use std::future::poll_fn;
+use std::slice;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use crate::client::roll::Orphan;
 use crate::client::rules::drift;
 use crate::client::{Client, Shared, no_answer};
 use crate::clock::{Moment, Sleep};
-use crate::engine::{Batch, Hint, Hints, Refusal, Reply, Standing};
+use crate::engine::{Hint, Hints, Refusal, Reply, Standing};
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::name::Name;
 use crate::observe::What;
@@ -67,6 +68,7 @@ impl Client {
                 weight: ask.weight,
                 ttl,
                 at_least: ask.terms.at_least,
+                raise: None,
                 meta: Meta { owner: Arc::clone(&shared.owner), payload: ask.terms.payload.clone() },
             };
             let mut attempt = Attempt::new(self, claim, at_most, now);
@@ -113,7 +115,7 @@ impl Client {
         if (shared.rules.leaves)() {
             // Whatever happens from here on, the driver says it again until it is certain.
             let mut insurance = Insurance { client: self, hold, paid: false };
-            let mut call = shared.engine.leave(Batch::from_buf([leaving.leave.clone()]));
+            let mut call = shared.engine.leave(slice::from_ref(&leaving.leave));
             match race(&mut call, &*shared.env.clock, leaving.until).await.map(|mut answers| answers.pop()) {
                 Some(Some(Ok(()))) => insurance.paid = true,
                 // That it was lost is the graver news.
@@ -177,7 +179,7 @@ impl<'a> Attempt<'a> {
         let life = self.hold.claim.waiting_ttl();
         let give_up = sent + life.saturating_sub(drift(life));
         loop {
-            let call = self.call.insert(shared.engine.join(Batch::from_buf([self.hold.claim.clone()])));
+            let call = self.call.insert(shared.engine.join(slice::from_ref(&self.hold.claim)));
             let answer = match race(call, clock, give_up.min(until)).await {
                 Some(mut answers) => answers.pop().unwrap_or_else(|| Err(no_answer("lock"))),
                 None if shared.env.now() >= until => return Ok(Joined::OutOfPatience),

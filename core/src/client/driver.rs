@@ -107,12 +107,12 @@ impl Driver {
         }
         while !asking.is_empty() {
             let rest = asking.split_off(asking.len().min(shared.info.batch_max));
-            let (asked, batch): (Vec<_>, Batch<_>) = std::mem::replace(&mut asking, rest).into_iter().unzip();
+            let (asked, batch): (Vec<_>, Vec<_>) = std::mem::replace(&mut asking, rest).into_iter().unzip();
             let longest = batch.iter().map(|r| r.ttl).max().unwrap_or_default();
             let clock = Arc::clone(&shared.env.clock);
             // Read before the call: some engines send when called, not when polled.
             let sent = clock.now();
-            let mut call = shared.engine.refresh(batch);
+            let mut call = shared.engine.refresh(&batch);
             self.calls.push(Box::pin(async move {
                 let answers = race(&mut call, &*clock, sent + longest).await;
                 Done::Refreshed { sent, asked, answers }
@@ -139,7 +139,8 @@ impl Driver {
             if !(self.shared.rules.leaves)() {
                 continue;
             }
-            let mut call = self.shared.engine.leave(asked.iter().map(|l| l.leave.clone()).collect());
+            let batch: Vec<_> = asked.iter().map(|l| l.leave.clone()).collect();
+            let mut call = self.shared.engine.leave(&batch);
             let clock = Arc::clone(&self.shared.env.clock);
             self.calls.push(Box::pin(async move {
                 let answers = race(&mut call, &*clock, now + LEAVE_REPEAT).await;

@@ -277,7 +277,7 @@ impl Hold {
             // Never beyond the at-most hold, and not if there is nothing left to gain.
             let ask = self.claim.ttl.min(state.ends.since(now));
             if state.ends == Moment::NEVER || (ask >= ttl_min && now + ask > state.deadline) {
-                due.refresh = Some(Refresh { claim: self.claim.key(), ttl: ask });
+                due.refresh = Some(Refresh { claim: self.claim.key(), ttl: ask, raise: None });
                 state.ask_at = now + state.pace(&self.claim) / REPEAT_PART;
             } else {
                 state.ask_at = Moment::NEVER;
@@ -388,6 +388,7 @@ mod tests {
             weight: 1,
             ttl: TTL,
             at_least: Duration::ZERO,
+            raise: None,
             meta: Meta::default(),
         };
         Hold::new(claim, at_most, ms(0))

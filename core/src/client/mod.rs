@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use crate::claim::{ClaimRef, Leave, Manner};
 use crate::clock::{Clock, Env};
-use crate::engine::{Batch, Engine, EngineInfo, Guarantee, Page, Query};
+use crate::engine::{Engine, EngineInfo, Guarantee, Page, Query};
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::observe::{Event, Observer, What};
 
@@ -244,7 +244,7 @@ impl Client {
     /// # Cancel safety
     /// If it is dropped, the claim may or may not be ended; calling it again is harmless.
     pub async fn unlock(&self, claim: ClaimRef, manner: Manner) -> Result<()> {
-        let mut answers = self.shared().engine.leave(Batch::from_iter([Leave { claim, manner }])).await;
+        let mut answers = self.shared().engine.leave(&[Leave { claim, manner }]).await;
         answers.pop().unwrap_or_else(|| Err(no_answer("unlock")))
     }
 

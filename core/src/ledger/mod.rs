@@ -43,7 +43,7 @@ impl Ledger {
     }
 
     /// Queues a claim, or renews it if it is there.
-    pub fn join(&mut self, now: Moment, claim: Claim) -> Standing {
+    pub fn join(&mut self, now: Moment, claim: &Claim) -> Standing {
         if self.queues.len() >= self.sweep_at {
             self.sweep(now);
         }
@@ -60,7 +60,7 @@ impl Ledger {
     /// Renews a claim.
     pub fn refresh(&mut self, now: Moment, ask: &Refresh) -> Standing {
         let Some(queue) = self.queues.get_mut(ask.claim.name.as_str()) else { return Standing::Gone };
-        let standing = queue.refresh(now, ask.claim.id, ask.ttl, &mut self.mint, &mut self.out);
+        let standing = queue.refresh(now, ask.claim.id, (ask.ttl, ask.raise), &mut self.mint, &mut self.out);
         if queue.is_empty() {
             self.forget(&ask.claim.name);
         }

@@ -85,7 +85,7 @@ impl Queue {
                 break;
             }
             if entry.token.is_none() {
-                let token = mint.mint();
+                let token = mint.grant(entry.claim.raise);
                 entry.token = Some(token);
                 if !entry.claim.at_least.is_zero() {
                     entry.keep_until = now + entry.claim.at_least;
@@ -97,9 +97,9 @@ impl Queue {
     }
 
     /// Puts a claim at the end of the queue; if it stands there already, renews it.
-    pub fn join(&mut self, now: Moment, claim: Claim, mint: &mut Mint, out: &mut Vec<HandOver>) -> Standing {
+    pub fn join(&mut self, now: Moment, claim: &Claim, mint: &mut Mint, out: &mut Vec<HandOver>) -> Standing {
         if self.line.iter().any(|e| e.claim.id == claim.id) {
-            return self.refresh(now, claim.id, claim.ttl, mint, out);
+            return self.refresh(now, claim.id, (claim.ttl, claim.raise), mint, out);
         }
         let in_the_way =
             |q: &Self| q.line.len() >= QUEUE_CLAIMS_MAX || q.capacity().is_some_and(|c| c != claim.capacity);
@@ -121,26 +121,33 @@ impl Queue {
             keep_until: Moment::BOOT,
             token: None,
             revoked: false,
-            claim,
+            claim: claim.clone(),
         });
         self.settle(now, mint, out);
-        self.renew(now, self.line.len() - 1, ttl, out)
+        let at = self.line.len() - 1;
+        // A proposal is for this request: by the time of a hand-over it is stale.
+        self.line[at].claim.raise = None;
+        self.renew(now, at, ttl, out)
     }
 
-    /// Renews a claim and says how it stands.
+    /// Renews a claim, with the TTL and the token that are asked for, and says how it stands.
     pub fn refresh(
         &mut self,
         now: Moment,
         id: ClaimId,
-        ttl: Duration,
+        (ttl, raise): (Duration, Option<Token>),
         mint: &mut Mint,
         out: &mut Vec<HandOver>,
     ) -> Standing {
         self.settle(now, mint, out);
-        match self.line.iter().position(|e| e.claim.id == id && !e.revoked) {
-            Some(at) => self.renew(now, at, ttl, out),
-            None => Standing::Gone,
+        let Some(at) = self.line.iter().position(|e| e.claim.id == id && !e.revoked) else {
+            return Standing::Gone;
+        };
+        let entry = &mut self.line[at];
+        if raise.is_some() && entry.token.is_some() && entry.token != raise {
+            entry.token = Some(mint.grant(raise));
         }
+        self.renew(now, at, ttl, out)
     }
 
     /// Ends a claim; `true` if it stood there.

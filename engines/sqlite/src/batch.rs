@@ -196,13 +196,13 @@ impl Shift<'_> {
 
     fn join(&mut self, claim: &Claim) -> Result<Standing> {
         let now = self.now;
-        self.on(&claim.name, true, |line, mint, told| line.queue.join(now, claim.clone(), mint, told))
+        self.on(&claim.name, true, |line, mint, told| line.queue.join(now, claim, mint, told))
     }
 
     fn refresh(&mut self, ask: &Refresh) -> Result<Standing> {
         let now = self.now;
         self.on(&ask.claim.name, true, |line, mint, told| {
-            line.queue.refresh(now, ask.claim.id, ask.ttl, mint, told)
+            line.queue.refresh(now, ask.claim.id, (ask.ttl, ask.raise), mint, told)
         })
     }
 

@@ -15,7 +15,7 @@ use leasehold_core::engine::{
 };
 use leasehold_core::gather::{Gather, Work};
 use leasehold_core::inbox::Inbox;
-use leasehold_core::{Batch, Claim, ClaimRef, Env, Error, ErrorKind, Outcome, Result};
+use leasehold_core::{Claim, ClaimRef, Env, Error, ErrorKind, Outcome, Result};
 use tokio::runtime::Handle;
 
 use crate::batch::{Answer, Desk, Done, Op, Trouble};
@@ -43,6 +43,7 @@ static INFO: LazyLock<EngineInfo> = LazyLock::new(|| {
     info.batch_max = BATCH_MAX;
     info.shared = true;
     info.at_least = true;
+    info.raise = true;
     info.notices_death = true;
     info.tokens_rise = TokensRise::ClockAhead;
     info
@@ -110,7 +111,7 @@ impl Sqlite {
 
     fn standings(&self, op: Op, size: usize) -> Reply<Standing> {
         let answer = self.gather.submit(op, size);
-        Box::pin(async move {
+        Reply::later(async move {
             match answer.await {
                 Answer::Standings(standings) => standings,
                 Answer::Left(_) => unreachable!("a join or refresh is answered with standings"),
@@ -129,20 +130,17 @@ impl Engine for Sqlite {
         &INFO
     }
 
-    fn join(&self, claims: Batch<Claim>) -> Reply<Standing> {
-        let size = claims.len();
-        self.standings(Op::Join(claims), size)
+    fn join(&self, claims: &[Claim]) -> Reply<Standing> {
+        self.standings(Op::Join(claims.into()), claims.len())
     }
 
-    fn refresh(&self, claims: Batch<Refresh>) -> Reply<Standing> {
-        let size = claims.len();
-        self.standings(Op::Refresh(claims), size)
+    fn refresh(&self, claims: &[Refresh]) -> Reply<Standing> {
+        self.standings(Op::Refresh(claims.into()), claims.len())
     }
 
-    fn leave(&self, claims: Batch<Leave>) -> Reply<()> {
-        let size = claims.len();
-        let answer = self.gather.submit(Op::Leave(claims), size);
-        Box::pin(async move {
+    fn leave(&self, claims: &[Leave]) -> Reply<()> {
+        let answer = self.gather.submit(Op::Leave(claims.into()), claims.len());
+        Reply::later(async move {
             match answer.await {
                 Answer::Left(left) => left,
                 Answer::Standings(_) => unreachable!("a leave is not answered with standings"),

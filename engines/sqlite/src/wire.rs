@@ -338,6 +338,7 @@ fn stored(name: Name, row: &Row<'_>) -> Result<Stored> {
                 weight: row.get(5)?,
                 ttl: for_span(6)?,
                 at_least: for_span(7)?,
+                raise: None,
                 meta: Meta { owner: Arc::from(owner), payload: payload.map(Arc::from) },
             },
             joined: at(8)?,

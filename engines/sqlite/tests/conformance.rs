@@ -49,13 +49,14 @@ async fn random_requests_are_answered_as_the_ledger_answers_them() {
                         weight: 1 + draw(3) as u32,
                         ttl,
                         at_least: Duration::from_millis([0, 0, 300][draw(3) as usize]),
+                        raise: None,
                         meta: Meta::default(),
                     };
-                    (engine.join_one(claim.clone()).await, ledger.join(now, claim))
+                    (engine.join_one(claim.clone()).await, ledger.join(now, &claim))
                 }
                 1 | 2 => (
                     engine.refresh_one(&key, ttl).await,
-                    ledger.refresh(now, &leasehold_core::Refresh { claim: key, ttl }),
+                    ledger.refresh(now, &leasehold_core::Refresh { claim: key, ttl, raise: None }),
                 ),
                 _ => {
                     let manner = [Manner::Release, Manner::Revoke, Manner::Evict][draw(3) as usize];

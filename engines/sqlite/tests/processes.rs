@@ -248,7 +248,7 @@ async fn one_request_may_name_many_resources() {
     let rig = Rig::new();
     let engine = rig.open().await;
     let claims: Vec<Claim> = (0..1000).map(|i| claim(&format!("r{:03}", i % 500), 1 + i)).collect();
-    let standings = engine.join(claims.iter().cloned().collect()).await;
+    let standings = engine.join(&claims).await;
     let held = standings.iter().filter(|s| matches!(s, Ok(Standing::Held { .. }))).count();
     assert_eq!((standings.len(), held), (1000, 500));
     assert!(standings[..500].iter().all(|s| matches!(s, Ok(Standing::Held { .. }))), "in order within each");

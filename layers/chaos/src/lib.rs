@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use leasehold_core::claim::{Claim, ClaimRef, Leave, Refresh};
-use leasehold_core::engine::{Batch, Engine, EngineInfo, Hints, Page, Query, Reply, Standing, Wakeups};
+use leasehold_core::engine::{Engine, EngineInfo, Hints, Page, Query, Reply, Standing, Wakeups};
 use leasehold_core::{Env, Error, ErrorKind, Outcome, Result};
 
 use plan::Dice;
@@ -53,8 +53,8 @@ impl Chaos {
     fn send<A, T>(
         &self,
         operation: &'static str,
-        batch: Batch<A>,
-        call: fn(&dyn Engine, Batch<A>) -> Reply<T>,
+        batch: &[A],
+        call: fn(&dyn Engine, &[A]) -> Reply<T>,
     ) -> Reply<T>
     where
         A: Clone + Send + Sync + 'static,
@@ -63,7 +63,7 @@ impl Chaos {
         // Drawn at the call: the order of the calls, and nothing else, decides who meets what.
         let fate = self.dice.fate();
         let items = batch.len();
-        let (inner, env) = (Arc::clone(&self.inner), self.env.clone());
+        let (inner, env, batch) = (Arc::clone(&self.inner), self.env.clone(), batch.to_vec());
         let journey = tokio::spawn(async move {
             pause(&env, fate.before).await;
             if fate.request_lost {
@@ -74,18 +74,18 @@ impl Chaos {
                 tokio::spawn(async move {
                     pause(&env, later).await;
                     // Its answer finds nobody: the sender takes the first one.
-                    drop(call(&*inner, batch).await);
+                    drop(call(&*inner, &batch).await);
                 });
             }
-            let mut answers = call(&*inner, batch.clone()).await;
+            let mut answers = call(&*inner, &batch).await;
             if fate.doubled {
                 // The sender cannot tell which of the two is answered.
-                answers = call(&*inner, batch).await;
+                answers = call(&*inner, &batch).await;
             }
             pause(&env, fate.after).await;
             (!fate.reply_lost).then_some(answers)
         });
-        Box::pin(async move {
+        Reply::later(async move {
             match journey.await {
                 Ok(Some(answers)) => answers,
                 // Lost, or the runtime is shutting down: the sender cannot tell which.
@@ -110,15 +110,15 @@ impl Engine for Chaos {
         &self.info
     }
 
-    fn join(&self, claims: Batch<Claim>) -> Reply<Standing> {
+    fn join(&self, claims: &[Claim]) -> Reply<Standing> {
         self.send("join", claims, |engine, claims| engine.join(claims))
     }
 
-    fn refresh(&self, claims: Batch<Refresh>) -> Reply<Standing> {
+    fn refresh(&self, claims: &[Refresh]) -> Reply<Standing> {
         self.send("refresh", claims, |engine, claims| engine.refresh(claims))
     }
 
-    fn leave(&self, claims: Batch<Leave>) -> Reply<()> {
+    fn leave(&self, claims: &[Leave]) -> Reply<()> {
         self.send("leave", claims, |engine, claims| engine.leave(claims))
     }
 

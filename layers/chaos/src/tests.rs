@@ -16,12 +16,9 @@ fn claim(id: u128) -> Claim {
         weight: 1,
         ttl: Duration::from_secs(30),
         at_least: Duration::ZERO,
+        raise: None,
         meta: Meta::default(),
     }
-}
-
-fn batch<T>(item: T) -> Batch<T> {
-    Batch::from_iter([item])
 }
 
 /// An engine that counts the joins that reach it.
@@ -35,14 +32,14 @@ impl Engine for Counting {
     fn info(&self) -> &EngineInfo {
         self.inner.info()
     }
-    fn join(&self, claims: Batch<Claim>) -> Reply<Standing> {
+    fn join(&self, claims: &[Claim]) -> Reply<Standing> {
         *self.joins.lock().unwrap() += 1;
         self.inner.join(claims)
     }
-    fn refresh(&self, claims: Batch<Refresh>) -> Reply<Standing> {
+    fn refresh(&self, claims: &[Refresh]) -> Reply<Standing> {
         self.inner.refresh(claims)
     }
-    fn leave(&self, claims: Batch<Leave>) -> Reply<()> {
+    fn leave(&self, claims: &[Leave]) -> Reply<()> {
         self.inner.leave(claims)
     }
     fn watch(&self, claim: &ClaimRef) -> Hints {
@@ -67,7 +64,7 @@ async fn a_lost_request_has_no_effect_and_a_lost_reply_has_one() {
         [(Plan { request_lost: 1000, ..Plan::calm(1) }, 0), (Plan { reply_lost: 1000, ..Plan::calm(1) }, 1)]
     {
         let (chaos, inner) = layered(plan);
-        let error = chaos.join(batch(claim(1))).await.pop().unwrap().unwrap_err();
+        let error = chaos.join(&[claim(1)]).await.pop().unwrap().unwrap_err();
         assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::Unknown));
         assert_eq!(*inner.joins.lock().unwrap(), reached);
         let page = inner.inspect(Query { limit: 9, ..Query::default() }).await.unwrap();
@@ -83,7 +80,7 @@ async fn a_doubled_request_arrives_twice() {
         (Plan { doubled: 1000, doubled_late: 1000, ..Plan::calm(1) }, 3),
     ] {
         let (chaos, inner) = layered(plan);
-        let standing = chaos.join(batch(claim(1))).await.pop().unwrap().unwrap();
+        let standing = chaos.join(&[claim(1)]).await.pop().unwrap().unwrap();
         assert!(matches!(standing, Standing::Held { .. }));
         while *inner.joins.lock().unwrap() < copies {
             tokio::task::yield_now().await;
@@ -96,7 +93,7 @@ async fn a_doubled_request_arrives_twice() {
 #[tokio::test]
 async fn a_reply_that_nobody_waits_for_does_not_stop_the_request() {
     let (chaos, inner) = layered(Plan { delayed: 1000, ..Plan::calm(1) });
-    drop(chaos.join(batch(claim(1))));
+    drop(chaos.join(&[claim(1)]));
     while *inner.joins.lock().unwrap() < 1 {
         tokio::task::yield_now().await;
     }
@@ -111,10 +108,10 @@ async fn hints_are_lost_and_doubled() {
     ] {
         let (chaos, inner) = layered(plan);
         for id in [1, 2] {
-            inner.join(batch(claim(id))).await.pop().unwrap().unwrap();
+            inner.join(&[claim(id)]).await.pop().unwrap().unwrap();
         }
         let mut hints = chaos.watch(&claim(2).key());
-        inner.leave(batch(Leave { claim: claim(1).key(), manner: Manner::Release })).await;
+        inner.leave(&[Leave { claim: claim(1).key(), manner: Manner::Release }]).await;
         for _ in 0..copies {
             assert!(matches!(hints.next().now_or_never(), Some(Some(Hint::Held(_)))));
         }

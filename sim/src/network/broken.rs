@@ -53,18 +53,18 @@ impl Store {
         let (id, name) = (claim.id, claim.name.clone());
         let known = self.claims.insert(id, claim.clone()).is_some();
         if self.is(Mutation::JoinTwice) && known {
-            self.ledger.join(now, Claim { id: ClaimId(id.0 ^ 1), ..claim.clone() });
+            self.ledger.join(now, &Claim { id: ClaimId(id.0 ^ 1), ..claim.clone() });
         }
         if self.is(Mutation::ReEntrant)
             && let Some(held) = self.held_by(now, &name, &claim.meta.owner).filter(|held| *held != id)
         {
             self.alias.insert(id, held);
-            return self.refresh(now, &Refresh { claim: claim.key(), ttl: claim.ttl });
+            return self.refresh(now, &Refresh { claim: claim.key(), ttl: claim.ttl, raise: claim.raise });
         }
         if self.is(Mutation::ForgetsEarly) {
             claim.ttl = claim.ttl * EARLY_PER_MILLE / 1000;
         }
-        let standing = self.ledger.join(now, claim);
+        let standing = self.ledger.join(now, &claim);
         self.tell(&name, id, standing)
     }
 
@@ -85,7 +85,7 @@ impl Store {
         {
             let leave = Leave { claim: ask.claim.clone(), manner: Manner::Release };
             self.ledger.leave(now, &leave);
-            standing = self.ledger.join(now, claim.clone());
+            standing = self.ledger.join(now, &claim);
         }
         if self.is(Mutation::Revives)
             && standing == Standing::Gone

@@ -5,8 +5,8 @@ use std::pin::Pin;
 
 use leasehold_core::inbox::Inbox;
 use leasehold_core::{
-    Batch, Claim, ClaimRef, Engine, EngineInfo, Error, ErrorKind, Hints, Leave, Outcome, Page, Query,
-    Refresh, Reply, Result, Standing,
+    Claim, ClaimRef, Engine, EngineInfo, Error, ErrorKind, Hints, Leave, Outcome, Page, Query, Refresh,
+    Reply, Result, Standing,
 };
 
 use crate::executor::NodeId;
@@ -38,7 +38,7 @@ async fn answer(receiver: Receiver) -> Result<Answer> {
 }
 
 fn standings(count: usize, receiver: Receiver) -> Reply<Standing> {
-    Box::pin(async move {
+    Reply::later(async move {
         match answer(receiver).await {
             Ok(Answer::Standings(all)) => all.into_iter().map(Ok).collect(),
             Ok(other) => unreachable!("a join or refresh is not answered with {other:?}"),
@@ -52,18 +52,18 @@ impl Engine for SimEngine {
         &self.info
     }
 
-    fn join(&self, claims: Batch<Claim>) -> Reply<Standing> {
-        standings(claims.len(), self.server.send(&self.peer, Request::Join(claims)))
+    fn join(&self, claims: &[Claim]) -> Reply<Standing> {
+        standings(claims.len(), self.server.send(&self.peer, Request::Join(claims.into())))
     }
 
-    fn refresh(&self, claims: Batch<Refresh>) -> Reply<Standing> {
-        standings(claims.len(), self.server.send(&self.peer, Request::Refresh(claims)))
+    fn refresh(&self, claims: &[Refresh]) -> Reply<Standing> {
+        standings(claims.len(), self.server.send(&self.peer, Request::Refresh(claims.into())))
     }
 
-    fn leave(&self, claims: Batch<Leave>) -> Reply<()> {
+    fn leave(&self, claims: &[Leave]) -> Reply<()> {
         let count = claims.len();
-        let receiver = self.server.send(&self.peer, Request::Leave(claims));
-        Box::pin(async move {
+        let receiver = self.server.send(&self.peer, Request::Leave(claims.into()));
+        Reply::later(async move {
             let answer = answer(receiver).await;
             (0..count).map(|_| answer.as_ref().map(|_| ()).map_err(Clone::clone)).collect()
         })

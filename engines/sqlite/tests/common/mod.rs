@@ -116,6 +116,7 @@ pub fn claim(resource: &str, id: u128) -> Claim {
         weight: 1,
         ttl: Duration::from_secs(30),
         at_least: Duration::ZERO,
+        raise: None,
         meta: Meta { owner: "test".into(), payload: None },
     }
 }
@@ -127,7 +128,7 @@ pub fn key(resource: &str, id: u128) -> ClaimRef {
 /// Requests of one item.
 pub trait One: Engine {
     fn try_join(&self, claim: Claim) -> impl Future<Output = Result<Standing>> {
-        let reply = self.join([claim].into_iter().collect());
+        let reply = self.join(&[claim]);
         async { reply.await.remove(0) }
     }
 
@@ -137,7 +138,7 @@ pub trait One: Engine {
     }
 
     fn try_refresh(&self, claim: &ClaimRef, ttl: Duration) -> impl Future<Output = Result<Standing>> {
-        let reply = self.refresh([Refresh { claim: claim.clone(), ttl }].into_iter().collect());
+        let reply = self.refresh(&[Refresh { claim: claim.clone(), ttl, raise: None }]);
         async { reply.await.remove(0) }
     }
 
@@ -151,7 +152,7 @@ pub trait One: Engine {
     }
 
     fn leave_one(&self, claim: &ClaimRef, manner: Manner) -> impl Future<Output = ()> {
-        let reply = self.leave([Leave { claim: claim.clone(), manner }].into_iter().collect());
+        let reply = self.leave(&[Leave { claim: claim.clone(), manner }]);
         async { reply.await.remove(0).unwrap() }
     }
 
