@@ -1,11 +1,62 @@
-//! What the tests of all crates share about processes: workers that talk in lines, can be killed and paused, and
-//! never outlive the test that started them.
+//! What the tests of all crates share about processes: workers that talk in lines, real servers, and a network
+//! between them that can be broken. All can be killed and paused, and none outlives the test that started it, even
+//! one that is killed.
+//!
+//! Servers listen on free ports of 127.0.0.1, each with its own folder, and are installed by `.ci/servers`. Starting
+//! them blocks until they are ready; that may be done in async tests too.
+//!
+//! # One Redis
+//! ```
+//! use leasehold_testkit::redis::Redis;
+//!
+//! # fn main() -> std::io::Result<()> {
+//! let redis = Redis::builder().durable().option("maxmemory", "100mb").start()?;
+//! redis.command(["SET", "key", "value"])?;
+//! redis.kill()?;
+//! redis.restart()?;
+//! assert_eq!(redis.command(["GET", "key"])?.text(), "value");
+//! # Ok(())
+//! # }
+//! ```
+//! [`Builder`](redis::Builder) has passwords, users, TLS, replicas, Valkey and a wall clock that can be shifted;
+//! [`Server`] has all that can be done to it.
+//!
+//! # Several
+//! * `Redis::builder().start_many(5)`: independent ones, for Redlock;
+//! * [`redis::Sentinels::start`]: a master, two replicas and three Sentinels;
+//! * [`redis::Cluster::start`]: three masters and three replicas.
+//!
+//! # A network
+//! ```
+//! use leasehold_testkit::proxy::Proxy;
+//! use leasehold_testkit::redis::{Connection, Redis};
+//!
+//! # fn main() -> std::io::Result<()> {
+//! let redis = Redis::start()?;
+//! let proxy = Proxy::before(redis.addr(), 7)?;
+//! let mut client = Connection::open(proxy.addr())?;
+//! client.command(["SET", "key", "value"])?;
+//! proxy.reset();
+//! assert!(client.command(["GET", "key"]).is_err());
+//! # Ok(())
+//! # }
+//! ```
 
+mod clock;
+mod port;
+mod process;
+pub mod proxy;
+pub mod redis;
+mod server;
+mod tools;
+mod wait;
 mod worker;
 
 use std::io;
 
+pub use server::Server;
 pub use tempfile::TempDir;
+pub use tools::python;
 pub use worker::{Ended, Worker, die_with_parent};
 
 /// A directory of its own for one test, in the system's place for temporary files; removed when dropped.

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use leasehold_core::Clock;
 use leasehold_core::clock::BootClock;
-use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use tokio::sync::mpsc;
+
+use crate::process;
 
 /// How long a worker has for its next line before it counts as hung.
 const LINE_PATIENCE: Duration = Duration::from_secs(60);
@@ -103,7 +103,7 @@ impl Worker {
 
     /// Its process id.
     pub fn pid(&self) -> Pid {
-        Pid::from_raw(i32::try_from(self.child.id()).expect("process ids fit into an i32"))
+        process::pid(&self.child)
     }
 
     /// Kills it as `kill -9` does, and returns once it is gone.
@@ -120,11 +120,7 @@ impl Worker {
     /// # Errors
     /// If it is not there, or ends meanwhile.
     pub fn pause(&self) -> io::Result<()> {
-        kill(self.pid(), Signal::SIGSTOP)?;
-        match waitpid(self.pid(), Some(WaitPidFlag::WUNTRACED))? {
-            WaitStatus::Stopped(..) => Ok(()),
-            other => Err(io::Error::other(format!("the worker did not stop: {other:?}"))),
-        }
+        process::pause(self.pid())
     }
 
     /// Lets it go on.
@@ -132,7 +128,7 @@ impl Worker {
     /// # Errors
     /// If it is not there.
     pub fn resume(&self) -> io::Result<()> {
-        Ok(kill(self.pid(), Signal::SIGCONT)?)
+        process::resume(self.pid())
     }
 
     /// Waits for its end. Close its input first if that is what it ends by.
@@ -177,6 +173,8 @@ pub fn die_with_parent() -> mpsc::UnboundedReceiver<String> {
 
 #[cfg(test)]
 mod tests {
+    use nix::sys::signal::kill;
+
     use super::*;
 
     fn shell(script: &str) -> Worker {
