@@ -119,6 +119,9 @@ pub struct EngineInfo {
     pub notices_death: bool,
     /// As long as what tokens keep rising when the engine's data is lost or goes back.
     pub tokens_rise: TokensRise,
+    /// What the set-up of the server puts at risk, as it was found when the engine was opened.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// As long as what the tokens of an engine keep rising when its data is lost or goes back.
@@ -161,6 +164,7 @@ impl EngineInfo {
             raise: false,
             notices_death: false,
             tokens_rise: TokensRise::WithData,
+            warnings: Vec::new(),
         }
     }
 

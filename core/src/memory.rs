@@ -15,7 +15,7 @@ use crate::engine::{
 };
 use crate::error::Result;
 use crate::inbox::Inbox;
-use crate::ledger::Ledger;
+use crate::ledger::{HandOver, Ledger};
 
 /// Locks between the tasks and threads of one process.
 ///
@@ -64,11 +64,16 @@ impl Memory {
     /// Applies a batch and tells the hand-overs.
     fn apply<T, A>(&self, items: &[A], mut step: impl FnMut(&mut Ledger, &A) -> T) -> Reply<T> {
         let mut ledger = self.ledger();
-        let mut results = Batch::with_capacity(items.len());
-        for item in items {
-            results.push(Ok(step(&mut ledger, item)));
+        let results = match items {
+            // Nearly every batch.
+            [item] => Batch::from_buf([Ok(step(&mut ledger, item))]),
+            _ => items.iter().map(|item| Ok(step(&mut ledger, item))).collect(),
+        };
+        let mut told = Batch::<HandOver>::new();
+        // An iterator that knows its length costs more to collect than the one or none there mostly are.
+        for hand_over in ledger.hand_overs() {
+            told.push(hand_over);
         }
-        let told: Batch<_> = ledger.hand_overs().collect();
         drop(ledger);
         for hand_over in told {
             self.shared.inbox.deliver(hand_over.id, Hint::Held(hand_over.token));

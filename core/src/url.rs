@@ -13,6 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 pub struct EngineUrl {
     scheme: String,
     rest: String,
+    raw: String,
     options: Vec<(String, String)>,
     asked: Vec<&'static str>,
 }
@@ -21,7 +22,11 @@ fn refuse(message: String) -> Error {
     Error::new(ErrorKind::InvalidInput, "engine URL", message)
 }
 
-fn decode(text: &str) -> Result<String> {
+/// Decodes `%XX`.
+///
+/// # Errors
+/// [`ErrorKind::InvalidInput`] if that is no UTF-8.
+pub fn decode(text: &str) -> Result<String> {
     percent_decode_str(text)
         .decode_utf8()
         .map(std::borrow::Cow::into_owned)
@@ -51,7 +56,8 @@ impl EngineUrl {
                 ))),
             })
             .collect::<Result<_>>()?;
-        Ok(Self { scheme: scheme.to_ascii_lowercase(), rest: decode(rest)?, options, asked: Vec::new() })
+        let (scheme, raw) = (scheme.to_ascii_lowercase(), rest.to_owned());
+        Ok(Self { scheme, rest: decode(rest)?, raw, options, asked: Vec::new() })
     }
 
     /// What is before the first colon, in lower case.
@@ -62,6 +68,11 @@ impl EngineUrl {
     /// What is between the scheme and the options, decoded.
     pub fn rest(&self) -> &str {
         &self.rest
+    }
+
+    /// The same as it was written, for those who take it apart first: an encoded `@` in a password is not one.
+    pub fn raw(&self) -> &str {
+        &self.raw
     }
 
     /// Takes out the last value of an option.

@@ -77,7 +77,9 @@ impl Client {
                 Ok(Joined::Queued) if matches!(patience, Patience::None) => Waited::OutOfPatience,
                 Ok(Joined::Queued) => {
                     let waited = attempt.wait(until).await;
-                    give_up = shared.env.now() + ttl;
+                    if !matches!(waited, Waited::Held(_)) {
+                        give_up = shared.env.now() + ttl;
+                    }
                     waited
                 }
                 Ok(Joined::Again) => Waited::Again,
@@ -96,7 +98,7 @@ impl Client {
                 }
                 Waited::OutOfPatience => {
                     if shared.observer.is_some() {
-                        shared.tell(&attempt.hold, What::TimedOut { waited: shared.env.now().since(began) });
+                        shared.tell(attempt.hold(), What::TimedOut { waited: shared.env.now().since(began) });
                     }
                     return Ok(None);
                 }
@@ -111,12 +113,14 @@ impl Client {
         // Whoever has a guard can only find it released if the client was shut down under it.
         let Some((held, valid)) = shared.strike(hold, now) else { return Err(lost(&hold.claim.name)) };
         shared.tell(hold, What::Released { held });
-        let leaving = shared.leaving(hold, now);
         if (shared.rules.leaves)() {
             // Whatever happens from here on, the driver says it again until it is certain.
             let mut insurance = Insurance { client: self, hold, paid: false };
-            let mut call = shared.engine.leave(slice::from_ref(&leaving.leave));
-            match race(&mut call, &*shared.env.clock, leaving.until).await.map(|mut answers| answers.pop()) {
+            let mut call = shared.engine.leave(slice::from_ref(&hold.leave));
+            match race(&mut call, &*shared.env.clock, hold.dead_by(now))
+                .await
+                .map(|mut answers| answers.pop())
+            {
                 Some(Some(Ok(()))) => insurance.paid = true,
                 // That it was lost is the graver news.
                 _ if !valid => {}
@@ -156,16 +160,19 @@ enum Joined {
 /// One claim on its way to being held. Dropped on the way, it is undone by the driver.
 struct Attempt<'a> {
     client: &'a Client,
-    hold: Arc<Hold>,
+    /// `None` once it has become a guard's.
+    hold: Option<Arc<Hold>>,
     call: Option<Reply<Standing>>,
-    /// The hold has become a guard's.
-    done: bool,
 }
 
 impl<'a> Attempt<'a> {
     fn new(client: &'a Client, claim: Claim, at_most: Option<Duration>, now: Moment) -> Self {
-        let hold = Arc::new(Hold::new(claim, at_most, now));
-        Self { client, hold, call: None, done: false }
+        let hold = Some(Arc::new(Hold::new(claim, at_most, now)));
+        Self { client, hold, call: None }
+    }
+
+    fn hold(&self) -> &Arc<Hold> {
+        self.hold.as_ref().expect("an attempt that goes on has its hold")
     }
 
     /// Sends the `join` until it is answered, the claim could be dead, or the caller's patience ends: a dead
@@ -173,36 +180,41 @@ impl<'a> Attempt<'a> {
     async fn join(&mut self, mut sent: Moment, until: Moment) -> Result<Joined> {
         let shared = self.client.shared();
         let (clock, rules) = (&*shared.env.clock, &shared.rules);
-        let mut pause = RETRY_PAUSE_MIN;
+        let (mut pause, mut repeated) = (RETRY_PAUSE_MIN, false);
         // Later than this, an answer may be about a second life of the claim, queued anew by a repetition; a hint
         // from its first life would then be believed in.
-        let life = self.hold.claim.waiting_ttl();
+        let hold = self.hold.as_ref().expect("an attempt that goes on has its hold");
+        let life = hold.claim.waiting_ttl();
         let give_up = sent + life.saturating_sub(drift(life));
         loop {
-            let call = self.call.insert(shared.engine.join(slice::from_ref(&self.hold.claim)));
+            let call = self.call.insert(shared.engine.join(slice::from_ref(&hold.claim)));
             let answer = match race(call, clock, give_up.min(until)).await {
                 Some(mut answers) => answers.pop().unwrap_or_else(|| Err(no_answer("lock"))),
                 None if shared.env.now() >= until => return Ok(Joined::OutOfPatience),
                 None => return Err(unanswered("lock")),
             };
             self.call = None;
-            let now = shared.env.now();
+            let now = match answer {
+                // It waits, and its only life began after `sent`: nothing yet that could be out of date.
+                Ok(Standing::Queued { .. }) if !repeated => sent,
+                _ => shared.env.now(),
+            };
             let error = match answer {
                 Err(error) => error,
-                Ok(Standing::Refused(why)) => return Err(self.refused(&why)),
+                Ok(Standing::Refused(why)) => return Err(refused(&hold.claim, &why)),
                 Ok(_) if !(rules.in_time)(now, give_up) => return Ok(Joined::Again),
                 Ok(standing) => {
                     if let Standing::Queued { ahead, .. } = standing {
-                        shared.tell(&self.hold, What::Queued { ahead });
+                        shared.tell(hold, What::Queued { ahead });
                     }
                     let token = if let Standing::Held { token, .. } = standing { Some(token) } else { None };
-                    let (heard, next) = self.hold.hear(Ok(standing), sent, now, rules);
+                    let (heard, next) = hold.hear(Ok(standing), sent, now, rules);
                     let joined = match (heard, token) {
                         (Heard::Renewed(_), Some(token)) => Joined::Held(token),
                         (Heard::Nothing, None) => Joined::Queued,
                         _ => return Ok(Joined::Again),
                     };
-                    if !shared.roll.enter(&self.hold, next) {
+                    if !shared.roll.enter(hold, next) {
                         return Err(closed());
                     }
                     return Ok(joined);
@@ -213,87 +225,94 @@ impl<'a> Attempt<'a> {
                 return Err(error);
             }
             clock.sleep_until(next).await;
-            pause = (pause * 2).min(self.hold.claim.waiting_ttl() / 6);
+            pause = (pause * 2).min(hold.claim.waiting_ttl() / 6);
             sent = shared.env.now();
+            repeated = true;
         }
     }
 
     /// Waits in the queue.
     async fn wait(&mut self, until: Moment) -> Waited {
         let shared = self.client.shared();
-        let hold = &self.hold;
-        let mut hints: Option<Hints> = Some(shared.engine.watch(&hold.claim.key()));
+        let hold = self.hold();
+        let mut hints: Option<Hints> = Some(shared.engine.watch(&hold.leave.claim));
         let mut patience: Option<Sleep> = None;
         poll_fn(|cx| {
-            loop {
-                let mut state = hold.state();
-                match &state.phase {
-                    // The news may be older than the claim: whoever was paused meanwhile must not start now.
-                    Phase::Held if !(shared.rules.in_time)(shared.env.now(), state.deadline) => {
-                        return Poll::Ready(Waited::Again);
+            // Hints come first: nearly always it is one that ends the waiting.
+            while let Some(stream) = &mut hints {
+                match stream.poll_next_unpin(cx) {
+                    Poll::Ready(Some(hint)) => {
+                        if let Some(token) = follow(shared, hold, hint) {
+                            return Poll::Ready(Waited::Held(token));
+                        }
                     }
-                    Phase::Held => {
-                        let token = state.token.expect("a hold that has begun has a token");
-                        return Poll::Ready(Waited::Held(token));
-                    }
-                    Phase::Joining | Phase::Waiting => state.waiter = Some(cx.waker().clone()),
-                    Phase::Ended(End::Failed(error)) => return Poll::Ready(Waited::Failed(error.clone())),
-                    Phase::Ended(_) => return Poll::Ready(Waited::Again),
+                    Poll::Ready(None) => hints = None,
+                    Poll::Pending => break,
                 }
-                drop(state);
-                match hints.as_mut().map(|hints| hints.poll_next_unpin(cx)) {
-                    Some(Poll::Ready(Some(hint))) => {
-                        follow(shared, hold, hint);
-                        continue;
-                    }
-                    Some(Poll::Ready(None)) => hints = None,
-                    Some(Poll::Pending) | None => {}
-                }
-                if until == Moment::NEVER {
-                    return Poll::Pending;
-                }
-                let patience = patience.get_or_insert_with(|| shared.env.clock.sleep_until(until));
-                return patience.as_mut().poll(cx).map(|()| Waited::OutOfPatience);
             }
+            let mut state = hold.state();
+            match &state.phase {
+                // The news may be older than the claim: whoever was paused meanwhile must not start now.
+                Phase::Held if !(shared.rules.in_time)(shared.env.now(), state.deadline) => {
+                    return Poll::Ready(Waited::Again);
+                }
+                Phase::Held => {
+                    let token = state.token.expect("a hold that has begun has a token");
+                    return Poll::Ready(Waited::Held(token));
+                }
+                Phase::Joining | Phase::Waiting => state.waiter = Some(cx.waker().clone()),
+                Phase::Ended(End::Failed(error)) => return Poll::Ready(Waited::Failed(error.clone())),
+                Phase::Ended(_) => return Poll::Ready(Waited::Again),
+            }
+            drop(state);
+            if until == Moment::NEVER {
+                return Poll::Pending;
+            }
+            let patience = patience.get_or_insert_with(|| shared.env.clock.sleep_until(until));
+            patience.as_mut().poll(cx).map(|()| Waited::OutOfPatience)
         })
         .await
     }
 
     /// The hold is the caller's.
     fn succeed(mut self, token: Token, began: Moment) -> Started {
-        self.done = true;
+        let hold = self.hold.take().expect("an attempt that goes on has its hold");
         let shared = self.client.shared();
         if shared.observer.is_some() {
-            let waited = self.hold.state().started.since(began);
-            shared.tell(&self.hold, What::Acquired { token, waited });
+            let waited = hold.state().started.since(began);
+            shared.tell(&hold, What::Acquired { token, waited });
         }
-        Started { hold: Arc::clone(&self.hold), token }
-    }
-
-    fn refused(&self, why: &Refusal) -> Error {
-        let claim = &self.hold.claim;
-        let message = match why {
-            Refusal::Capacity { current } => format!(
-                "the lock is in use as {}, but it was asked for as {}; all users of a name must agree",
-                kind_of(*current),
-                kind_of(claim.capacity)
-            ),
-            Refusal::QueueFull { max } => {
-                format!("{max} claims stand in the lock's queue, which is the most")
-            }
-        };
-        Error::new(ErrorKind::Refused, "lock", message)
+        Started { hold, token }
     }
 }
 
-/// Follows a hint: the hold begins, or the driver looks.
-fn follow(shared: &Shared, hold: &Arc<Hold>, hint: Hint) {
+fn refused(claim: &Claim, why: &Refusal) -> Error {
+    let message = match why {
+        Refusal::Capacity { current } => format!(
+            "the lock is in use as {}, but it was asked for as {}; all users of a name must agree",
+            kind_of(*current),
+            kind_of(claim.capacity)
+        ),
+        Refusal::QueueFull { max } => {
+            format!("{max} claims stand in the lock's queue, which is the most")
+        }
+    };
+    Error::new(ErrorKind::Refused, "lock", message)
+}
+
+/// Follows a hint: the hold begins under a token, or the driver looks.
+fn follow(shared: &Shared, hold: &Arc<Hold>, hint: Hint) -> Option<Token> {
+    // A fresh reading: whoever was paused since the hint was sent must not start.
     let now = shared.env.now();
-    match hint {
-        Hint::Held(token) => hold.hear_hint(token, now, &shared.rules),
-        Hint::Look => hold.look(now),
-    }
-    shared.roll.place(hold, hold.next());
+    let (token, next) = match hint {
+        Hint::Held(token) => {
+            let (begun, next) = hold.hear_hint(token, now, &shared.rules);
+            (begun.then_some(token), next)
+        }
+        Hint::Look => (None, hold.look(now)),
+    };
+    shared.roll.place(hold, next);
+    token
 }
 
 /// What a capacity is used as.
@@ -307,13 +326,11 @@ fn kind_of(capacity: u32) -> String {
 
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
-        if self.done {
-            return;
-        }
+        let Some(hold) = self.hold.take() else { return };
         let shared = self.client.shared();
         let now = shared.env.now();
-        shared.strike(&self.hold, now);
-        let leaving = shared.leaving(&self.hold, now);
+        shared.strike(&hold, now);
+        let leaving = hold.leaving(now);
         match self.call.take() {
             Some(call) => shared.roll.adopt(Orphan { call, leaving }),
             None => shared.roll.leave(leaving),

@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
-use crate::claim::{ClaimId, Leave, Manner, Refresh};
+use crate::claim::{ClaimId, Refresh};
 use crate::client::Shared;
 use crate::client::hold::{Heard, Hold};
 use crate::client::race::race;
@@ -225,12 +225,6 @@ impl Shared {
 
     /// Has a claim ended at the engine, now and until it would be dead anyway.
     pub(super) fn end(&self, hold: &Hold, now: Moment) {
-        self.roll.leave(self.leaving(hold, now));
-    }
-
-    /// The `leave` of a claim.
-    pub(super) fn leaving(&self, hold: &Hold, now: Moment) -> Leaving {
-        let leave = Leave { claim: hold.claim.key(), manner: Manner::Release };
-        Leaving { leave, until: now + hold.claim.ttl, failures: 0 }
+        self.roll.leave(hold.leaving(now));
     }
 }

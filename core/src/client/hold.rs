@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::claim::{Claim, ClaimId, Refresh};
-use crate::client::roll::Place;
+use crate::claim::{Claim, ClaimId, Leave, Manner, Refresh};
+use crate::client::roll::{Leaving, Place};
 use crate::client::rules::Rules;
 use crate::clock::{Moment, nanos};
 use crate::engine::Standing;
@@ -17,11 +17,11 @@ use crate::error::{Error, Result};
 use crate::token::Token;
 
 /// A renewal is due after this part of the TTL, give or take a tenth of it.
-const RENEW_PART: u32 = 3;
+const RENEW_PART: u64 = 3;
 /// A request without an answer is repeated after this part of the TTL.
-const REPEAT_PART: u32 = 6;
+const REPEAT_PART: u64 = 6;
 /// Renewals that are due within this part of the TTL go together.
-const WINDOW_PART: u32 = 12;
+const WINDOW_PART: u64 = 12;
 /// A hold that began by a hint is renewed to its full TTL this soon: at once, but so that holds which come and
 /// go faster than this need no renewal.
 const AFTER_HINT: Duration = Duration::from_millis(10);
@@ -56,6 +56,8 @@ pub(crate) enum End {
 #[derive(Debug)]
 pub(crate) struct Hold {
     pub(crate) claim: Claim,
+    /// The request that ends it.
+    pub(crate) leave: Leave,
     at_most: Option<Duration>,
     state: Mutex<State>,
     /// Notified at every change of phase or deadline, if somebody watches.
@@ -81,8 +83,8 @@ pub(crate) struct State {
     risk_at: Moment,
     /// When to ask again.
     ask_at: Moment,
-    /// How much earlier that may be, to go together with others.
-    window: Duration,
+    /// How many nanoseconds earlier that may be, to go together with others.
+    window: u64,
     failures: u32,
     /// Who waits for it to be held.
     pub(crate) waiter: Option<Waker>,
@@ -131,12 +133,20 @@ impl Hold {
             ends: Moment::NEVER,
             risk_at: Moment::NEVER,
             ask_at: Moment::NEVER,
-            window: Duration::ZERO,
+            window: 0,
             failures: 0,
             waiter: None,
             watched: false,
         };
-        Self { claim, at_most, state: Mutex::new(state), changed: Notify::new(), place: Place::default() }
+        let leave = Leave { claim: claim.key(), manner: Manner::Release };
+        Self {
+            claim,
+            leave,
+            at_most,
+            state: Mutex::new(state),
+            changed: Notify::new(),
+            place: Place::default(),
+        }
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -147,6 +157,16 @@ impl Hold {
     /// When something is due for it.
     pub(crate) fn next(&self) -> Moment {
         self.state().next()
+    }
+
+    /// When the engine has forgotten it if nothing is asked for it after `now`.
+    pub(crate) fn dead_by(&self, now: Moment) -> Moment {
+        now + self.claim.ttl
+    }
+
+    /// The duty to end it.
+    pub(super) fn leaving(&self, now: Moment) -> Leaving {
+        Leaving { leave: self.leave.clone(), until: self.dead_by(now), failures: 0 }
     }
 
     /// Tells whoever is interested that something has changed.
@@ -203,10 +223,11 @@ impl Hold {
                 state.granted = ttl;
                 state.deadline = (rules.deadline)(sent, now, ttl);
                 state.failures = 0;
-                let pace = spread(ttl / RENEW_PART, self.claim.id, sent);
-                state.ask_at = sent + (rules.look)(look_again, pace);
+                let pace = spread(nanos(ttl) / RENEW_PART, self.claim.id, sent);
+                let look = (rules.look)(look_again, Duration::from_nanos(pace));
+                state.ask_at = sent + look;
                 // An early look at what can die then would see nothing.
-                state.window = if look_again < pace { Duration::ZERO } else { ttl / WINDOW_PART };
+                state.window = if nanos(look_again) < pace { 0 } else { nanos(ttl) / WINDOW_PART };
                 Heard::Nothing
             }
             // Asked before the hold began by a hint, which has overtaken the answer.
@@ -219,26 +240,33 @@ impl Hold {
         (heard, next)
     }
 
-    /// Takes in a hint that it is held: the hold begins, or, if too little of its time is left, the driver looks.
-    pub(crate) fn hear_hint(&self, token: Token, now: Moment, rules: &Rules) {
+    /// Takes in a hint that it is held, in the task that waits for it: whether the hold has begun by it (if too
+    /// little of its time is left, the driver looks), and when something is due next.
+    pub(crate) fn hear_hint(&self, token: Token, now: Moment, rules: &Rules) -> (bool, Moment) {
         let mut state = self.state();
         if !matches!(state.phase, Phase::Waiting) {
-            return;
+            return (false, state.next());
         }
-        if let Some(deadline) = (rules.hint_starts)(now, state.deadline, state.granted) {
+        let deadline = (rules.hint_starts)(now, state.deadline, state.granted);
+        if let Some(deadline) = deadline {
             state.start(token, now, self.at_most);
             state.deadline = deadline.min(state.ends);
             state.warn(now);
-            state.ask_at = now + AFTER_HINT.min(state.deadline.since(now) / 4);
+            state.ask_at = now.plus(nanos(AFTER_HINT).min(state.deadline.nanos_since(now) / 4));
+            // It hears of this here: woken as well, it would run once more for nothing.
+            state.waiter = None;
         } else {
             state.ask_at = now;
         }
-        state.window = Duration::ZERO;
+        state.window = 0;
+        (deadline.is_some(), state.next())
     }
 
-    /// Asks at the next opportunity.
-    pub(crate) fn look(&self, now: Moment) {
-        self.state().ask_at = now;
+    /// Asks at the next opportunity; says when that is.
+    pub(crate) fn look(&self, now: Moment) -> Moment {
+        let mut state = self.state();
+        state.ask_at = now;
+        state.next()
     }
 
     /// Lets go of it. How long it was held, and whether it was valid until now; `None` if it was over already.
@@ -273,12 +301,12 @@ impl Hold {
             state.at_risk = true;
             due.at_risk = Some(state.deadline.since(now));
         }
-        if state.ask_at <= now + state.window {
+        if state.ask_at <= now.plus(state.window) {
             // Never beyond the at-most hold, and not if there is nothing left to gain.
             let ask = self.claim.ttl.min(state.ends.since(now));
             if state.ends == Moment::NEVER || (ask >= ttl_min && now + ask > state.deadline) {
-                due.refresh = Some(Refresh { claim: self.claim.key(), ttl: ask, raise: None });
-                state.ask_at = now + state.pace(&self.claim) / REPEAT_PART;
+                due.refresh = Some(Refresh { claim: self.leave.claim.clone(), ttl: ask, raise: None });
+                state.ask_at = now.plus(state.pace(&self.claim) / REPEAT_PART);
             } else {
                 state.ask_at = Moment::NEVER;
             }
@@ -323,23 +351,23 @@ impl State {
         self.at_risk = false;
         self.failures = 0;
         self.warn(now);
-        self.ask_at = sent + spread(ttl / RENEW_PART, hold.claim.id, sent);
-        self.window = ttl / WINDOW_PART;
+        self.ask_at = sent.plus(spread(nanos(ttl) / RENEW_PART, hold.claim.id, sent));
+        self.window = nanos(ttl) / WINDOW_PART;
         Heard::Renewed(self.deadline.since(now))
     }
 
     /// Sets when to warn; a hold that ends when its at-most says is not at risk.
     fn warn(&mut self, now: Moment) {
         let ends = self.deadline >= self.ends;
-        self.risk_at = if ends { Moment::NEVER } else { now + self.deadline.since(now) / 2 };
+        self.risk_at = if ends { Moment::NEVER } else { now.plus(self.deadline.nanos_since(now) / 2) };
     }
 
     /// The answer is an error; ask again soon, and ever less often.
     fn failed(&mut self, claim: &Claim, now: Moment) -> Heard {
-        let pause = BACKOFF_MIN * 2u32.saturating_pow(self.failures.min(16));
+        let pause = nanos(BACKOFF_MIN) << self.failures.min(16);
         self.failures += 1;
-        self.ask_at = now + spread(pause.min(self.pace(claim) / WINDOW_PART), claim.id, now);
-        self.window = Duration::ZERO;
+        self.ask_at = now.plus(spread(pause.min(self.pace(claim) / WINDOW_PART), claim.id, now));
+        self.window = 0;
         Heard::Failed(self.deadline.since(now))
     }
 
@@ -349,18 +377,17 @@ impl State {
         Heard::Lost(held)
     }
 
-    /// The time to live that requests are paced by.
-    fn pace(&self, claim: &Claim) -> Duration {
-        if matches!(self.phase, Phase::Held) { claim.ttl } else { claim.waiting_ttl() }
+    /// The time to live that requests are paced by, in nanoseconds.
+    fn pace(&self, claim: &Claim) -> u64 {
+        nanos(if matches!(self.phase, Phase::Held) { claim.ttl } else { claim.waiting_ttl() })
     }
 }
 
-/// A span give or take a tenth, so that claims of one second do not stay together for ever. The id is random and
-/// the moment changes: no other randomness is needed.
-fn spread(span: Duration, id: ClaimId, at: Moment) -> Duration {
+/// A span in nanoseconds give or take a tenth, so that claims of one second do not stay together for ever. The id is
+/// random and the moment changes: no other randomness is needed.
+fn spread(span: u64, id: ClaimId, at: Moment) -> u64 {
     let bits = (id.0 as u64).wrapping_add(at.as_nanos()).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56;
-    let span = nanos(span);
-    Duration::from_nanos(span - span / 10 + span / 1280 * bits)
+    span - span / 10 + span / 1280 * bits
 }
 
 #[cfg(test)]
@@ -404,6 +431,16 @@ mod tests {
 
     fn queued() -> Standing {
         Standing::Queued { ahead: 1, ttl: Duration::from_secs(5), look_again: Duration::from_secs(8) }
+    }
+
+    #[test]
+    fn whoever_begins_by_a_hint_is_not_woken_for_it_later() {
+        let hold = hold(None);
+        hear(&hold, queued(), 0, 1);
+        hold.state().waiter = Some(Waker::noop().clone());
+        let (begun, next) = hold.hear_hint(token(9), ms(2), &Rules::default());
+        assert!(begun && next == hold.next());
+        assert!(hold.state().waiter.is_none());
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub(crate) struct Roll {
     inner: Mutex<Inner>,
     /// No new claims. Written under the lock.
     closed: AtomicBool,
+    /// What the driver sleeps until, in nanoseconds. Written under the lock.
+    wake_at: AtomicU64,
     /// The driver has something to do before the time it sleeps until.
     pub(crate) wake: Notify,
     /// The driver has finished what there was to do.
@@ -55,8 +57,6 @@ struct Inner {
     due: BTreeMap<(Moment, ClaimId), Arc<Hold>>,
     orphans: Vec<Orphan>,
     leaving: Vec<Leaving>,
-    /// What the driver sleeps until.
-    wake_at: Moment,
     /// Calls and leaves that the driver has taken and not finished.
     in_hand: usize,
     /// Nobody is left who could make claims.
@@ -71,8 +71,8 @@ pub(crate) struct Work {
     pub(crate) leaving: Vec<Leaving>,
 }
 
-/// Where a hold stands in a roll: its index among the fresh, or its time among the due. The roll reads and writes
-/// it under its own lock only.
+/// Where a hold stands in a roll: its index among the fresh, or its time among the due. Written under the roll's
+/// lock only.
 #[derive(Debug)]
 pub(super) struct Place {
     fresh: AtomicUsize,
@@ -124,8 +124,15 @@ impl Roll {
 
     /// Moves a claim to where its next due time says, if it has not been struck off meanwhile.
     pub(crate) fn place(&self, hold: &Arc<Hold>, next: Moment) {
-        let mut inner = self.lock();
         let place = &hold.place;
+        // A fresh claim is asked by the driver when it is due; only the driver's sleep can be too long for it. That
+        // can be seen without the lock: the driver takes a claim off the fresh ones, asks the hold under the hold's
+        // lock, and then says how long it sleeps; the caller has changed the hold under that lock before it reads
+        // here. So either the driver has heard of the change, or these readings are as new as its last sleep.
+        if place.fresh.load(Relaxed) != NOT_FRESH && next >= self.wake_at() {
+            return;
+        }
+        let mut inner = self.lock();
         if place.fresh.load(Relaxed) == NOT_FRESH && place.due.load(Relaxed) != next.as_nanos() {
             let Some(entry) = inner.due.remove(&place.key(hold)) else { return };
             // The driver finds it a place in the order when it looks next, if it is still there then.
@@ -163,12 +170,16 @@ impl Roll {
         self.wake_before(inner, Moment::BOOT);
     }
 
-    fn wake_before(&self, mut inner: MutexGuard<'_, Inner>, at: Moment) {
-        if at < inner.wake_at {
-            inner.wake_at = at;
+    fn wake_before(&self, inner: MutexGuard<'_, Inner>, at: Moment) {
+        if at < self.wake_at() {
+            self.wake_at.store(at.as_nanos(), Relaxed);
             drop(inner);
             self.wake.notify_one();
         }
+    }
+
+    fn wake_at(&self) -> Moment {
+        Moment::from_nanos(self.wake_at.load(Relaxed))
     }
 
     /// What is due at `now`: if anything is, then with it what is near enough to go together.
@@ -205,8 +216,9 @@ impl Roll {
         }
         inner.settle();
         let next = inner.due.first_key_value().map_or(Moment::NEVER, |((at, _), _)| *at);
-        inner.wake_at = if fresh { Moment::BOOT } else { next.min(own) };
-        Some(inner.wake_at)
+        let wake_at = if fresh { Moment::BOOT } else { next.min(own) };
+        self.wake_at.store(wake_at.as_nanos(), Relaxed);
+        Some(wake_at)
     }
 
     /// No new claims from now on; the ones that there are.

@@ -15,7 +15,11 @@ pub const DRIFT_REST: Duration = Duration::from_millis(2);
 
 /// What a holder takes off a TTL for clocks that run apart.
 pub fn drift(ttl: Duration) -> Duration {
-    Duration::from_nanos(nanos(ttl) / 1000 * DRIFT_PER_MILLE + nanos(DRIFT_REST))
+    Duration::from_nanos(drift_nanos(nanos(ttl)))
+}
+
+const fn drift_nanos(ttl: u64) -> u64 {
+    ttl / 1000 * DRIFT_PER_MILLE + nanos(DRIFT_REST)
 }
 
 /// The decisions. `Rules::default()` are the right ones.
@@ -38,11 +42,15 @@ impl Default for Rules {
     fn default() -> Self {
         Self {
             // The engine counts from the receipt, which is after the sending; the answer's arrival says nothing.
-            deadline: |sent, _received, ttl| sent + ttl.saturating_sub(drift(ttl)),
+            deadline: |sent, _received, ttl| {
+                let ttl = nanos(ttl);
+                sent.plus(ttl.saturating_sub(drift_nanos(ttl)))
+            },
             in_time: |now, deadline| now < deadline,
             // The hint says nothing about time: the deadline is still that of the last answer.
             hint_starts: |now, deadline, granted| {
-                (now < deadline && deadline.since(now) * 2 >= granted).then_some(deadline)
+                (now < deadline && deadline.nanos_since(now).saturating_mul(2) >= nanos(granted))
+                    .then_some(deadline)
             },
             look: |look_again, pace| look_again.max(Duration::from_millis(1)).min(pace),
             leaves: || true,

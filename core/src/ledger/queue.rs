@@ -98,14 +98,14 @@ impl Queue {
 
     /// Puts a claim at the end of the queue; if it stands there already, renews it.
     pub fn join(&mut self, now: Moment, claim: &Claim, mint: &mut Mint, out: &mut Vec<HandOver>) -> Standing {
-        if self.line.iter().any(|e| e.claim.id == claim.id) {
+        let (found, mut first_death) = self.find(claim.id);
+        if found.is_some() {
             return self.refresh(now, claim.id, (claim.ttl, claim.raise), mint, out);
         }
-        let in_the_way =
-            |q: &Self| q.line.len() >= QUEUE_CLAIMS_MAX || q.capacity().is_some_and(|c| c != claim.capacity);
-        if in_the_way(self) {
-            // Perhaps only the dead are.
+        if first_death <= now {
+            // Perhaps only the dead are in the way.
             self.settle(now, mint, out);
+            (_, first_death) = self.find(claim.id);
         }
         if let Some(current) = self.capacity().filter(|&c| c != claim.capacity) {
             return Standing::Refused(Refusal::Capacity { current });
@@ -113,8 +113,9 @@ impl Queue {
         if self.line.len() >= QUEUE_CLAIMS_MAX {
             return Standing::Refused(Refusal::QueueFull { max: QUEUE_CLAIMS_MAX as u32 });
         }
-        let (ttl, deadline) = (claim.ttl, now + claim.waiting_ttl());
-        self.soonest = self.soonest.min(deadline);
+        let at = self.line.len();
+        let deadline = now + claim.waiting_ttl();
+        self.soonest = first_death.min(deadline);
         self.line.push_back(Entry {
             joined: now,
             deadline,
@@ -124,10 +125,9 @@ impl Queue {
             claim: claim.clone(),
         });
         self.settle(now, mint, out);
-        let at = self.line.len() - 1;
         // A proposal is for this request: by the time of a hand-over it is stale.
         self.line[at].claim.raise = None;
-        self.renew(now, at, ttl, out)
+        self.renew(now, at, claim.ttl, first_death, out)
     }
 
     /// Renews a claim, with the TTL and the token that are asked for, and says how it stands.
@@ -140,14 +140,15 @@ impl Queue {
         out: &mut Vec<HandOver>,
     ) -> Standing {
         self.settle(now, mint, out);
-        let Some(at) = self.line.iter().position(|e| e.claim.id == id && !e.revoked) else {
-            return Standing::Gone;
-        };
+        let (Some(at), first_death) = self.find(id) else { return Standing::Gone };
         let entry = &mut self.line[at];
+        if entry.revoked {
+            return Standing::Gone;
+        }
         if raise.is_some() && entry.token.is_some() && entry.token != raise {
             entry.token = Some(mint.grant(raise));
         }
-        self.renew(now, at, ttl, out)
+        self.renew(now, at, ttl, first_death, out)
     }
 
     /// Ends a claim; `true` if it stood there.
@@ -178,22 +179,41 @@ impl Queue {
         found.is_some()
     }
 
-    /// Sets the deadline of the claim at `at`. What the answer says is no news for a hint.
-    fn renew(&mut self, now: Moment, at: usize, ttl: Duration, out: &mut Vec<HandOver>) -> Standing {
-        let id = self.line[at].claim.id;
-        out.retain(|h| h.id != id);
+    /// Where a claim stands, and when the first of those ahead of it can die: of all, if it is not there. One look
+    /// at the line for both, for it may be long.
+    fn find(&self, id: ClaimId) -> (Option<usize>, Moment) {
+        let mut first_death = Moment::NEVER;
+        let found = self.line.iter().position(|entry| {
+            let found = entry.claim.id == id;
+            if !found {
+                first_death = first_death.min(entry.deadline);
+            }
+            found
+        });
+        (found, first_death)
+    }
+
+    /// Sets the deadline of the claim at `at`; of those ahead of it nobody dies before `first_death`. What the
+    /// answer says is no news for a hint.
+    fn renew(
+        &mut self,
+        now: Moment,
+        at: usize,
+        ttl: Duration,
+        first_death: Moment,
+        out: &mut Vec<HandOver>,
+    ) -> Standing {
         let entry = &mut self.line[at];
         let ttl = if entry.token.is_some() { ttl } else { ttl.min(WAITING_TTL_MAX) };
         entry.deadline = entry.deadline.max(now + ttl);
         match entry.token {
-            Some(token) => Standing::Held { token, ttl },
-            None => Standing::Queued { ahead: at as u32, ttl, look_again: self.look_again(now, at) },
+            Some(token) => {
+                let id = entry.claim.id;
+                out.retain(|h| h.id != id);
+                Standing::Held { token, ttl }
+            }
+            None => Standing::Queued { ahead: at as u32, ttl, look_again: first_death.since(now) },
         }
-    }
-
-    /// How long until the earliest of the first `at` claims can die.
-    fn look_again(&self, now: Moment, at: usize) -> Duration {
-        self.line.iter().take(at).map(|e| e.deadline).min().unwrap_or(now).since(now)
     }
 
     /// The queue as an onlooker sees it; `None` if nobody alive stands in it. Changes nothing.

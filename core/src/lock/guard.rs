@@ -170,7 +170,8 @@ impl Held {
         Self { lease, relieved: false }
     }
 
-    async fn release(mut self) -> Result<()> {
+    /// The last thing that is done with it.
+    async fn release(&mut self) -> Result<()> {
         self.relieved = true;
         self.lease.client.release(&self.lease.hold).await
     }
@@ -205,7 +206,7 @@ impl Guard {
     ///
     /// # Cancel safety
     /// Dropped on the way, it is released in the background.
-    pub async fn release(self) -> Result<()> {
+    pub async fn release(mut self) -> Result<()> {
         self.held.release().await
     }
 }
@@ -222,7 +223,7 @@ impl Permit {
     ///
     /// # Cancel safety
     /// Dropped on the way, it is released in the background.
-    pub async fn release(self) -> Result<()> {
+    pub async fn release(mut self) -> Result<()> {
         self.held.release().await
     }
 }

@@ -65,8 +65,8 @@ async fn acquire<G>(
 
 /// Acquires with endless patience and wraps.
 async fn acquire_now<G>(client: &Client, ask: Ask<'_>, wrap: impl FnOnce(Lease) -> G) -> Result<G> {
-    match acquire(client, ask, Patience::Endless, wrap).await? {
-        Some(guard) => Ok(guard),
+    match client.acquire(ask, Patience::Endless).await? {
+        Some(started) => Ok(wrap(Lease::new(client, started))),
         None => unreachable!("endless patience does not end"),
     }
 }
