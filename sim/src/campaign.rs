@@ -9,11 +9,14 @@ use std::time::Duration;
 
 use crate::check::{Rule, Violation};
 use crate::mutation::Mutation;
+use crate::world::plan::Realm;
 use crate::world::{self, Report};
 
 /// Which seeds to run, and how.
 #[derive(Clone, Copy, Debug)]
 pub struct Campaign {
+    /// In which kind of world.
+    pub realm: Realm,
     /// The first seed.
     pub from: u64,
     /// How many.
@@ -51,13 +54,15 @@ pub struct Summary {
 }
 
 /// Runs a seed once; a panic is a broken rule.
-pub fn once(seed: u64, mutation: Option<Mutation>, keep_trace: bool) -> Report {
-    catch_unwind(AssertUnwindSafe(|| world::run(seed, mutation, keep_trace))).unwrap_or_else(|panic| Report {
-        violation: Some(Violation::new(Rule::NoSurprise, format!("panic: {}", message(&*panic)))),
-        digest: (0, 0),
-        grants: 0,
-        simulated: Duration::ZERO,
-        lines: Vec::new(),
+pub fn once(realm: Realm, seed: u64, mutation: Option<Mutation>, keep_trace: bool) -> Report {
+    catch_unwind(AssertUnwindSafe(|| world::run(realm, seed, mutation, keep_trace))).unwrap_or_else(|panic| {
+        Report {
+            violation: Some(Violation::new(Rule::NoSurprise, format!("panic: {}", message(&*panic)))),
+            digest: (0, 0),
+            grants: 0,
+            simulated: Duration::ZERO,
+            lines: Vec::new(),
+        }
     })
 }
 
@@ -67,8 +72,8 @@ fn message(panic: &(dyn Any + Send)) -> &str {
 }
 
 /// Runs a seed twice.
-pub fn twice(seed: u64, mutation: Option<Mutation>) -> (Report, Option<Failure>) {
-    let (first, second) = (once(seed, mutation, false), once(seed, mutation, false));
+pub fn twice(realm: Realm, seed: u64, mutation: Option<Mutation>) -> (Report, Option<Failure>) {
+    let (first, second) = (once(realm, seed, mutation, false), once(realm, seed, mutation, false));
     let failure = if first != second {
         Some(Failure::Differs)
     } else {
@@ -90,7 +95,7 @@ impl Campaign {
                         if seed >= self.from + self.seeds {
                             return;
                         }
-                        let (report, failure) = twice(seed, self.mutation);
+                        let (report, failure) = twice(self.realm, seed, self.mutation);
                         let mut summary = summary.lock().unwrap_or_else(PoisonError::into_inner);
                         summary.add(&report);
                         if let Some(failure) = failure {

@@ -50,6 +50,11 @@ impl Course {
         self.jumps.push((from, micros));
     }
 
+    /// The wall clock shows true time, counted from here.
+    pub fn true_wall(&mut self, micros: u64) {
+        (self.wall_micros, self.jumps) = (micros, Vec::new());
+    }
+
     /// What the boot-time clock shows at a true time.
     pub fn shows(&self, at: True) -> u64 {
         let stretch = self.stretches.iter().rev().find(|s| s.from <= at).unwrap_or(&self.stretches[0]);

@@ -15,7 +15,10 @@
 //! * **nodes**: they pause (also beyond every TTL), crash and start again;
 //! * **tasks**: they lock in every way there is, with long and short TTLs, at-least and at-most holds, drop futures
 //!   after some polls or some time, hold beyond pauses, drop or release, revoke each other's claims and shut their
-//!   client down ([`world`]).
+//!   client down ([`world`]);
+//! * **quorum**: in worlds of their own (`--quorum`) the engine is the real quorum engine over 3 to 5 such
+//!   engines, some of which cannot be reached from some nodes. In some of those, leases end early: their clocks jump,
+//!   or engines start again without their data. Tokens must be right even then ([`check::tokens`], [`check::fence`]).
 //!
 //! When the faults have ended, every task must get in once more everywhere.
 //!
@@ -27,7 +30,9 @@
 //! # What is not
 //! Threads: the code runs on one, so data races are for other tools. Disks: the engine's durability is assumed.
 //! Foreign engines: the conformance suite runs against those. Evicting a holder by hand, which breaks exclusion by
-//! design. Clocks beyond the stated bound.
+//! design. Clocks beyond the stated bound, where there is one engine.
+//!
+//! The case that a quorum cannot rule out, two holders at once, is played by [`scenario`].
 //!
 //! # How to replay
 //! A failing seed prints the one command that shows its trace:
@@ -43,5 +48,6 @@ pub mod dice;
 pub mod executor;
 pub mod mutation;
 pub mod network;
+pub mod scenario;
 pub mod trace;
 pub mod world;

@@ -8,7 +8,8 @@ use clap::Parser;
 use leasehold_sim::campaign::{self, Campaign, Failure};
 use leasehold_sim::check::Violation;
 use leasehold_sim::mutation::Mutation;
-use leasehold_sim::world::plan::Plan;
+use leasehold_sim::scenario::two_holders;
+use leasehold_sim::world::plan::Realm;
 
 /// So many lines of a trace are shown for a failing seed.
 const TAIL_LINES: usize = 40;
@@ -30,6 +31,12 @@ struct Args {
     /// Run only this seed
     #[arg(long)]
     seed: Option<u64>,
+    /// Worlds in which a quorum of engines keeps the locks
+    #[arg(long)]
+    quorum: bool,
+    /// Only play the case in which a majority of clocks has two holders
+    #[arg(long)]
+    two_holders: bool,
     /// Print what happens in it
     #[arg(long, requires = "seed")]
     trace: bool,
@@ -46,6 +53,10 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    if args.two_holders {
+        two_holders().story.iter().for_each(|line| println!("{line}"));
+        return ExitCode::SUCCESS;
+    }
     if args.mutation.as_deref() == Some("list") {
         for mutation in Mutation::ALL {
             println!(
@@ -64,20 +75,21 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    let realm = if args.quorum { Realm::Quorum } else { mutation.map(Mutation::realm).unwrap_or_default() };
     let broken = mutation.map_or(String::new(), |m: Mutation| format!(" break={}", m.name()));
     let (from, seeds) = args.seed.map_or((args.from, args.seeds), |seed| (seed, 1));
     let jobs = args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let version = env!("CARGO_PKG_VERSION");
     println!("leasehold-sim {version} seeds={from}..{} jobs={jobs}{broken}", from.saturating_add(seeds));
     if args.trace {
-        println!("{:#?}", Plan::draw(from));
-        campaign::once(from, mutation, true).lines.iter().for_each(|line| println!("{line}"));
+        println!("{:#?}", realm.plan(from));
+        campaign::once(realm, from, mutation, true).lines.iter().for_each(|line| println!("{line}"));
     }
     // A panic in the simulated world is reported with its seed; the hook's message would come without.
     std::panic::set_hook(Box::new(|_| ()));
-    let summary = Campaign { from, seeds, jobs, mutation, stop: args.stop }.run();
+    let summary = Campaign { realm, from, seeds, jobs, mutation, stop: args.stop }.run();
     for (seed, failure) in summary.failures.iter().take(FAILURES_SHOWN) {
-        show(*seed, failure, mutation, args.trace);
+        show(realm, *seed, failure, mutation, args.trace);
     }
     let mut rules: BTreeMap<String, u64> = BTreeMap::new();
     for failure in summary.failures.values() {
@@ -105,7 +117,7 @@ fn main() -> ExitCode {
 }
 
 /// Shows why a seed failed, what happened before, and how to see all of it.
-fn show(seed: u64, failure: &Failure, mutation: Option<Mutation>, traced: bool) {
+fn show(realm: Realm, seed: u64, failure: &Failure, mutation: Option<Mutation>, traced: bool) {
     match failure {
         Failure::Differs => {
             println!("\nseed {seed}: its two runs differ; the simulation is not deterministic")
@@ -113,18 +125,19 @@ fn show(seed: u64, failure: &Failure, mutation: Option<Mutation>, traced: bool) 
         Failure::Violation(violation) => {
             if !traced {
                 println!();
-                tail(seed, violation, mutation).iter().for_each(|line| println!("    {line}"));
+                tail(realm, seed, violation, mutation).iter().for_each(|line| println!("    {line}"));
             }
             println!("seed {seed} violates {violation}");
         }
     }
     let broken = mutation.map_or(String::new(), |m| format!(" --break {}", m.name()));
-    println!("replay: cargo run -p leasehold-sim --release -- --seed {seed} --trace{broken}\n");
+    let quorum = if realm == Realm::Quorum { " --quorum" } else { "" };
+    println!("replay: cargo run -p leasehold-sim --release -- --seed {seed} --trace{quorum}{broken}\n");
 }
 
 /// The end of a trace, up to when the rule was broken.
-fn tail(seed: u64, violation: &Violation, mutation: Option<Mutation>) -> Vec<String> {
-    let mut lines = campaign::once(seed, mutation, true).lines;
+fn tail(realm: Realm, seed: u64, violation: &Violation, mutation: Option<Mutation>) -> Vec<String> {
+    let mut lines = campaign::once(realm, seed, mutation, true).lines;
     if let Some(at) = violation.at {
         let millis = |line: &String| line.split_whitespace().next().and_then(|t| t.parse::<f64>().ok());
         lines.retain(|line| millis(line).is_some_and(|ms| ms <= at as f64 / 1e6 + 1e-6));

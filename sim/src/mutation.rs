@@ -1,8 +1,7 @@
 //! Defects on purpose, one at a time: a checker that has never failed proves nothing.
 //!
 //! The list is that of the real bugs of locks (etcd's missing re-check after waiting, the timer that starts at the
-//! reply, the release that matches the owner). Not here, because what they break does not exist yet: votes
-//! counted by message and not by node, and a lost register (the quorum engine); quarantine one unit short, reclaim
+//! reply, the release that matches the owner). Not here, because what they break does not exist yet: quarantine one unit short, reclaim
 //! that mints, reclaim after close, a mark reset or recorded late in a grace period (the server); a boot id that
 //! is not looked at (the SQLite engine, whose own tests do it).
 
@@ -11,6 +10,9 @@ use std::time::Duration;
 
 use leasehold_core::Moment;
 use leasehold_core::client::rules::{Rules, drift};
+use leasehold_quorum::rules::Rules as QuorumRules;
+
+use crate::world::plan::Realm;
 
 macro_rules! mutations {
     ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal, within $seeds:literal;)+) => {
@@ -83,9 +85,51 @@ mutations! {
     ReEntrant = "re-entrant", within 100;
     /// Engine: a waiter that refreshes goes to the end of the queue.
     LosesPlace = "loses-place", within 100;
+    /// Quorum: a node accepts the token that it has accepted last once more.
+    AcceptsAgain = "accepts-again", within 500;
+    /// Quorum: a node accepts tokens for claims that it does not hold.
+    NoLease = "no-lease", within 100;
+    /// Quorum: votes are counted by message, not by node.
+    VotesByMessage = "votes-by-message", within 100;
+    /// Quorum: tokens that differ are not raised to one that all have accepted; the highest is taken.
+    NoReRaise = "no-re-raise", within 100;
+    /// Quorum: a hold lasts from the reply, not from the sending.
+    ValidityFromReply = "validity-from-reply", within 200;
+    /// Quorum: what was joined in vain is not left.
+    NoLeaveOnFailure = "no-leave-on-failure", within 100;
+    /// Quorum: what was left is joined again under the same id.
+    StaleIds = "stale-ids", within 100;
 }
 
 impl Mutation {
+    /// In which kind of world it is looked for.
+    pub fn realm(self) -> Realm {
+        match self {
+            Self::AcceptsAgain
+            | Self::NoLease
+            | Self::VotesByMessage
+            | Self::NoReRaise
+            | Self::ValidityFromReply
+            | Self::NoLeaveOnFailure
+            | Self::StaleIds => Realm::Quorum,
+            _ => Realm::Single,
+        }
+    }
+
+    /// The quorum's decisions under it.
+    pub fn quorum_rules(self) -> QuorumRules {
+        let mut rules = QuorumRules::default();
+        match self {
+            Self::VotesByMessage => rules.votes = |before, now| before + now,
+            Self::NoReRaise => rules.one_token = || false,
+            Self::ValidityFromReply => rules.ttl = |ttl, took| ttl + took,
+            Self::NoLeaveOnFailure => rules.leaves = || false,
+            Self::StaleIds => rules.fresh_ids = || false,
+            _ => {}
+        }
+        rules
+    }
+
     /// The client's decisions under it.
     pub fn rules(self) -> Rules {
         let mut rules = Rules::default();

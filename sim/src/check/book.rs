@@ -82,7 +82,7 @@ impl Book {
 
     /// A leave was sent.
     pub(crate) fn asked_to_leave(&mut self, leaves: &[Leave]) {
-        for leave in leaves.iter().filter(|l| l.manner == Manner::Release) {
+        for leave in leaves.iter().filter(|l| l.manner != Manner::Revoke) {
             match self.records.get_mut(&leave.claim.id) {
                 Some(record) => record.asked_to_leave = true,
                 None => self.early.push(leave.claim.id),
@@ -138,6 +138,14 @@ impl Book {
         Ok(())
     }
 
+    /// The engine has forgotten everything.
+    pub(crate) fn wiped(&mut self) {
+        self.count += 1;
+        for record in self.records.values_mut() {
+            (record.alive_until, record.ended, record.held_at) = (Moment::BOOT, self.count, None);
+        }
+    }
+
     /// A claim was handed over to.
     pub(crate) fn handed_over(&mut self, now: Moment, id: ClaimId) {
         if let Some(record) = self.records.get_mut(&id) {
@@ -148,8 +156,7 @@ impl Book {
     /// A leave arrived.
     pub(crate) fn left(&mut self, _now: Moment, leave: &Leave) {
         self.count += 1;
-        if let Some(record) =
-            self.records.get_mut(&leave.claim.id).filter(|_| leave.manner == Manner::Release)
+        if let Some(record) = self.records.get_mut(&leave.claim.id).filter(|_| leave.manner != Manner::Revoke)
         {
             record.ended = self.count;
         }

@@ -10,7 +10,7 @@ use super::history::Grant;
 use super::{Rule, Violation};
 
 /// Checks all grants of a run without faults.
-pub fn check(grants: &[Grant], book: &Book) -> Result<(), Violation> {
+pub fn check<'a>(grants: impl IntoIterator<Item = &'a Grant>, book: &Book) -> Result<(), Violation> {
     let mut arrivals: BTreeMap<&str, u64> = BTreeMap::new();
     for record in book.records() {
         if let Some(call) = record.call.as_deref() {
@@ -19,7 +19,7 @@ pub fn check(grants: &[Grant], book: &Book) -> Result<(), Violation> {
         }
     }
     let mut order: Vec<(usize, u64, &Grant)> = grants
-        .iter()
+        .into_iter()
         .filter_map(|g| Some((g.resource, *arrivals.get(g.call.to_string().as_str())?, g)))
         .collect();
     order.sort_by_key(|(resource, arrival, _)| (*resource, *arrival));

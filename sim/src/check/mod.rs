@@ -3,6 +3,7 @@
 pub mod at_least;
 pub mod book;
 pub mod exclusion;
+pub mod fence;
 pub mod fifo;
 pub mod history;
 pub mod leaks;
@@ -20,6 +21,10 @@ pub enum Rule {
     Exclusion,
     /// Tokens of conflicting holds strictly increase in hold order.
     TokenOrder,
+    /// Tokens that a quorum has accepted are unique, and above all that were accepted before they were proposed.
+    TokenUnique,
+    /// What was accepted by a storage that checks tokens was written by whoever had read the last version.
+    LostUpdate,
     /// A guard is valid when it is handed out.
     HandedOutValid,
     /// A hold is not lost before its deadline unless somebody ended it; a deadline never goes back.

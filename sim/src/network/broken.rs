@@ -64,7 +64,9 @@ impl Store {
         if self.is(Mutation::ForgetsEarly) {
             claim.ttl = claim.ttl * EARLY_PER_MILLE / 1000;
         }
+        let last = self.ledger.mint().last();
         let standing = self.ledger.join(now, &claim);
+        let standing = self.misjudge(claim.raise, last, claim.ttl, standing);
         self.tell(&name, id, standing)
     }
 
@@ -78,14 +80,16 @@ impl Store {
         if self.is(Mutation::ForgetsEarly) {
             ask.ttl = ask.ttl * EARLY_PER_MILLE / 1000;
         }
-        let mut standing = self.ledger.refresh(now, &ask);
+        let last = self.ledger.mint().last();
+        let standing = self.ledger.refresh(now, &ask);
+        let mut standing = self.misjudge(ask.raise, last, ask.ttl, standing);
         if self.is(Mutation::LosesPlace)
             && matches!(standing, Standing::Queued { .. })
             && let Some(claim) = self.claims.get(&id)
         {
             let leave = Leave { claim: ask.claim.clone(), manner: Manner::Release };
             self.ledger.leave(now, &leave);
-            standing = self.ledger.join(now, &claim);
+            standing = self.ledger.join(now, claim);
         }
         if self.is(Mutation::Revives)
             && standing == Standing::Gone
@@ -146,6 +150,21 @@ impl Store {
             *mint = Mint::above(self.floor);
         } else {
             mint.raise(last + gap);
+        }
+    }
+
+    /// The answer to a proposal, by a node that accepts what it must not.
+    fn misjudge(&mut self, raise: Option<Token>, last: u64, ttl: Duration, standing: Standing) -> Standing {
+        let Some(token) = raise else { return standing };
+        match standing {
+            Standing::Held { ttl, .. } if self.is(Mutation::AcceptsAgain) && token.get() == last => {
+                Standing::Held { token, ttl }
+            }
+            Standing::Queued { .. } | Standing::Gone if self.is(Mutation::NoLease) && token.get() > last => {
+                self.ledger.mint().raise(token.get());
+                Standing::Held { token, ttl }
+            }
+            standing => standing,
         }
     }
 

@@ -10,7 +10,8 @@ use leasehold_core::{
 };
 
 use crate::executor::NodeId;
-use crate::network::server::{Answer, Peer, Receiver, Request, Server};
+use crate::network::server::{Peer, Receiver, Server};
+use crate::network::wire::{Answer, Request};
 
 /// A connection to the server. Requests leave when a method is called; dropping a call stops nothing.
 #[derive(Debug)]

@@ -5,3 +5,4 @@ pub mod broken;
 pub mod engine;
 pub mod faults;
 pub mod server;
+pub(crate) mod wire;

@@ -1,41 +1,22 @@
 //! The engine: applies requests when they arrive, answers when the network lets it, and restarts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use leasehold_core::inbox::Inbox;
-use leasehold_core::{
-    Batch, Claim, ClaimId, Clock, Error, ErrorKind, Hint, Leave, Manner, Moment, Outcome, Page, Query,
-    Refresh, Standing,
-};
+use leasehold_core::{ClaimId, Clock, Error, ErrorKind, Hint, Moment, Outcome, Page, Query, Standing, Token};
 use tokio::sync::oneshot;
 
 use crate::check::Verdict;
 use crate::check::book::Book;
 use crate::clock::SimClock;
 use crate::dice::Dice;
-use crate::executor::{Executor, NodeId, lock, nanos};
+use crate::executor::{Executor, NodeId, True, lock, nanos};
 use crate::mutation::Mutation;
 use crate::network::broken::Store;
 use crate::network::faults::{Fate, Faults, Hinting, LAST_ARRIVAL};
+use crate::network::wire::{Answer, Request, describe, proposals};
 use crate::trace::{Event, Log, Seen, Told};
-
-/// A request on the wire.
-#[derive(Clone, Debug)]
-pub(crate) enum Request {
-    Join(Batch<Claim>),
-    Refresh(Batch<Refresh>),
-    Leave(Batch<Leave>),
-    Inspect(Query),
-}
-
-/// Its answer.
-#[derive(Clone, Debug)]
-pub(crate) enum Answer {
-    Standings(Vec<Standing>),
-    Left,
-    Page(Page),
-}
 
 type Sender = oneshot::Sender<Result<Answer, Error>>;
 pub(crate) type Receiver = oneshot::Receiver<Result<Answer, Error>>;
@@ -65,6 +46,10 @@ struct State {
     /// How often it has been started.
     epoch: u32,
     requests: u64,
+    /// The nodes that it cannot be reached from.
+    cut: BTreeSet<NodeId>,
+    /// When each token was proposed for the first time.
+    proposed: BTreeMap<Token, True>,
     /// Answers that were lost, for the defect that gives them to a later request.
     stale: BTreeMap<ClaimId, Answer>,
 }
@@ -74,6 +59,8 @@ struct Inner {
     clock: SimClock,
     faults: Faults,
     mutation: Option<Mutation>,
+    /// Claims live by its wall clock, which jumps.
+    by_wall: bool,
     log: Log,
     verdict: Verdict,
     state: Mutex<State>,
@@ -89,6 +76,17 @@ impl std::fmt::Debug for Server {
     }
 }
 
+/// What tells an engine from others.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Make {
+    /// Which node of a quorum it is.
+    pub nth: u64,
+    /// Its defect.
+    pub mutation: Option<Mutation>,
+    /// Whether claims live by its wall clock, which jumps.
+    pub by_wall: bool,
+}
+
 fn unavailable(message: &'static str, outcome: Outcome) -> Error {
     Error::new(ErrorKind::Unavailable, "request", message).with_outcome(outcome)
 }
@@ -99,7 +97,7 @@ impl Server {
         executor: &Executor,
         clock: &SimClock,
         faults: Faults,
-        mutation: Option<Mutation>,
+        Make { nth, mutation, by_wall }: Make,
         log: &Log,
         verdict: &Verdict,
         dice: Dice,
@@ -112,7 +110,10 @@ impl Server {
             dice,
             up: true,
             epoch: 0,
-            requests: 0,
+            // So that a trace tells the nodes of a quorum apart.
+            requests: nth * 100_000,
+            cut: BTreeSet::new(),
+            proposed: BTreeMap::new(),
             stale: BTreeMap::new(),
         };
         Self(Arc::new(Inner {
@@ -120,6 +121,7 @@ impl Server {
             clock: clock.clone(),
             faults,
             mutation,
+            by_wall,
             log: log.clone(),
             verdict: verdict.clone(),
             state: Mutex::new(state),
@@ -152,6 +154,29 @@ impl Server {
         state.up = true;
     }
 
+    /// It has lost its data, and starts again.
+    pub(crate) fn wipe(&self) {
+        let mut state = lock(&self.0.state);
+        state.store = Store::new(self.0.clock.wall_micros(), self.0.mutation);
+        state.book.wiped();
+        state.up = true;
+    }
+
+    /// Nothing gets from a node to the engine or back, until it does.
+    pub(crate) fn cut(&self, node: NodeId, cut: bool) {
+        let mut state = lock(&self.0.state);
+        if cut {
+            state.cut.insert(node)
+        } else {
+            state.cut.remove(&node)
+        };
+    }
+
+    /// When this token was proposed for the first time.
+    pub(crate) fn proposed_at(&self, token: Token) -> Option<True> {
+        lock(&self.0.state).proposed.get(&token).copied()
+    }
+
     /// A process connects.
     pub(crate) fn connect(&self, peer: &Peer) {
         lock(&self.0.state).connected.insert((peer.node, peer.life), peer.inbox.clone());
@@ -165,7 +190,7 @@ impl Server {
 
     /// The time that claims live by.
     fn now(&self) -> Moment {
-        if self.0.mutation == Some(Mutation::WallClockExpiry) {
+        if self.0.by_wall || self.0.mutation == Some(Mutation::WallClockExpiry) {
             return Moment::from_nanos(self.0.clock.wall_micros().saturating_mul(1000));
         }
         self.0.clock.now()
@@ -183,6 +208,9 @@ impl Server {
             Request::Join(_) => ids.iter().for_each(|id| drop(state.peers.insert(*id, peer.clone()))),
             Request::Leave(items) => state.book.asked_to_leave(items),
             Request::Refresh(_) | Request::Inspect(_) => {}
+        }
+        for token in proposals(&request) {
+            state.proposed.entry(token).or_insert(now);
         }
         let fate = self.0.faults.fate(now, &mut state.dice);
         self.log(&Event::Sends(peer.node, call.number, verb, ids.clone()));
@@ -210,7 +238,7 @@ impl Server {
             let (server, peer, number) = (self.clone(), peer.clone(), call.number);
             self.0.executor.at(at, move || {
                 let mut state = lock(&server.0.state);
-                if state.up {
+                if state.up && !state.cut.contains(&peer.node) {
                     server.apply(&mut state, &peer, number, &request);
                 }
             });
@@ -224,6 +252,9 @@ impl Server {
         let mut state = lock(&self.0.state);
         let delay = self.0.faults.delay(now, &mut state.dice);
         let back = self.0.faults.arrival(now, delay, &mut state.dice).min(limit.max(now));
+        if state.cut.contains(&peer.node) {
+            return self.fail_at(call, limit.max(now), "no answer in time", Outcome::Unknown);
+        }
         if !state.up {
             self.log(&Event::Deaf(call.number));
             return self.fail_at(call, back, "the engine is down", Outcome::NotApplied);
@@ -238,7 +269,7 @@ impl Server {
                 if at > limit {
                     self.fail_at(call, limit.max(now), "no answer in time", Outcome::Unknown);
                 }
-                self.answer_at(call, at, state.epoch, answer);
+                self.answer_from(peer.node, call, at, state.epoch, answer);
             }
             (None, Some(delay)) => {
                 let at = self.0.faults.arrival(now, delay, &mut state.dice);
@@ -288,7 +319,10 @@ impl Server {
                     .map(|ask| {
                         let standing = store.refresh(now, ask);
                         seen(ask.claim.id, &standing);
-                        if let Err(violation) = book.refreshed(shows, ask, &standing) {
+                        // Where clocks jump, the dead may come to life.
+                        if let Err(violation) = book.refreshed(shows, ask, &standing)
+                            && !self.0.by_wall
+                        {
                             self.0.verdict.violated(violation);
                         }
                         standing
@@ -332,9 +366,12 @@ impl Server {
         for _ in 0..copies {
             let delay = faults.delay(now, &mut state.dice);
             let at = faults.arrival(now, delay, &mut state.dice);
-            let (server, epoch, inbox) = (self.clone(), state.epoch, peer.inbox.clone());
+            let (server, epoch, inbox, node) = (self.clone(), state.epoch, peer.inbox.clone(), peer.node);
             self.0.executor.at(at, move || {
-                if lock(&server.0.state).epoch == epoch {
+                let state = lock(&server.0.state);
+                let arrives = state.epoch == epoch && !state.cut.contains(&node);
+                drop(state);
+                if arrives {
                     server.log(&Event::Hints(id, Told::Hint(hint)));
                     inbox.deliver(id, hint);
                 }
@@ -342,19 +379,35 @@ impl Server {
         }
     }
 
+    /// The answer arrives, unless the node is cut off before.
+    fn answer_from(&self, node: NodeId, call: &Arc<Call>, at: True, epoch: u32, answer: Answer) {
+        let (server, call) = (self.clone(), Arc::clone(call));
+        self.0.executor.at(at, move || {
+            if lock(&server.0.state).cut.contains(&node) {
+                let (now, faults) = (server.0.executor.now(), &server.0.faults);
+                let last = faults.until + nanos(LAST_ARRIVAL);
+                let late = (now + nanos(faults.timeout)).min(last).max(now);
+                return server.fail_at(&call, late, "no answer in time", Outcome::Unknown);
+            }
+            server.answer(&call, epoch, answer);
+        });
+    }
+
     /// The answer arrives, unless the engine stops before.
     fn answer_at(&self, call: &Arc<Call>, at: u64, epoch: u32, answer: Answer) {
         let (server, call) = (self.clone(), Arc::clone(call));
-        self.0.executor.at(at, move || {
-            if lock(&server.0.state).epoch != epoch {
-                return server.fail(&call, "the connection is broken", Outcome::Unknown);
-            }
-            if let Some(sender) = lock(&call.sender).take() {
-                server.log(&Event::Answers(call.number));
-                // Nobody may be there any more to hear it.
-                drop(sender.send(Ok(answer)));
-            }
-        });
+        self.0.executor.at(at, move || server.answer(&call, epoch, answer));
+    }
+
+    fn answer(&self, call: &Call, epoch: u32, answer: Answer) {
+        if lock(&self.0.state).epoch != epoch {
+            return self.fail(call, "the connection is broken", Outcome::Unknown);
+        }
+        if let Some(sender) = lock(&call.sender).take() {
+            self.log(&Event::Answers(call.number));
+            // Nobody may be there any more to hear it.
+            drop(sender.send(Ok(answer)));
+        }
     }
 
     fn fail_at(&self, call: &Arc<Call>, at: u64, why: &'static str, outcome: Outcome) {
@@ -371,18 +424,5 @@ impl Server {
 
     fn log(&self, event: &Event) {
         self.0.log.add(self.0.executor.now(), event);
-    }
-}
-
-/// A request's verb and whom it is about.
-fn describe(request: &Request) -> (&'static str, Vec<ClaimId>) {
-    match request {
-        Request::Join(claims) => ("join", claims.iter().map(|c| c.id).collect()),
-        Request::Refresh(asks) => ("refresh", asks.iter().map(|a| a.claim.id).collect()),
-        Request::Leave(leaves) if leaves.iter().any(|l| l.manner == Manner::Revoke) => {
-            ("revoke", leaves.iter().map(|l| l.claim.id).collect())
-        }
-        Request::Leave(leaves) => ("leave", leaves.iter().map(|l| l.claim.id).collect()),
-        Request::Inspect(_) => ("inspect", Vec::new()),
     }
 }

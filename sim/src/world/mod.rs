@@ -1,5 +1,6 @@
 //! A run: nodes with the real client, an engine, a network and a nemesis, from a seed to a verdict.
 
+pub(crate) mod engines;
 pub(crate) mod nemesis;
 pub mod plan;
 pub(crate) mod task;
@@ -15,15 +16,16 @@ use leasehold_core::client::rules::Rules;
 use leasehold_core::observe::{Event as Observed, Observer};
 use leasehold_core::{Client, Env};
 
+use crate::check::fence::Storage;
+use crate::check::history::Grant;
 use crate::check::{Rule, Verdict, Violation, at_least, exclusion, fifo, leaks, tokens};
-use crate::clock::SimClock;
+use crate::clock::{Course, SimClock};
 use crate::dice::{Dice, SimRng};
 use crate::executor::{Executor, NodeId, Step, True, lock, nanos};
 use crate::mutation::Mutation;
-use crate::network::engine::SimEngine;
-use crate::network::server::Server;
+use crate::network::server::{Make, Server};
 use crate::trace::{CallId, Event, Log, Told};
-use crate::world::plan::Plan;
+use crate::world::plan::{Plan, Realm, Trouble};
 use crate::world::task::Task;
 use crate::world::watch::Watch;
 
@@ -71,7 +73,7 @@ struct Running {
     drivers: BTreeSet<(NodeId, u32)>,
     /// Clients that died without a chance to let go.
     crashed: BTreeSet<(NodeId, u32)>,
-    engine_is_up: bool,
+    engines_down: BTreeSet<usize>,
 }
 
 /// Everything of a run.
@@ -81,8 +83,9 @@ pub(crate) struct World {
     mutation: Option<Mutation>,
     pub(crate) executor: Executor,
     pub(crate) clocks: Arc<[SimClock]>,
-    engine_clock: SimClock,
-    pub(crate) server: Server,
+    engine_clocks: Vec<SimClock>,
+    pub(crate) servers: Vec<Server>,
+    pub(crate) storage: Storage,
     pub(crate) watch: Watch,
     pub(crate) log: Log,
     pub(crate) verdict: Verdict,
@@ -105,8 +108,8 @@ impl Observer for Ear {
 }
 
 /// Runs a seed.
-pub fn run(seed: u64, mutation: Option<Mutation>, keep_trace: bool) -> Report {
-    let world = World::new(seed, mutation, keep_trace);
+pub fn run(realm: Realm, seed: u64, mutation: Option<Mutation>, keep_trace: bool) -> Report {
+    let world = World::new(realm.plan(seed), seed, mutation, keep_trace);
     for node in 0..world.plan.tasks.len() {
         world.start(node);
     }
@@ -121,26 +124,25 @@ pub fn run(seed: u64, mutation: Option<Mutation>, keep_trace: bool) -> Report {
 }
 
 impl World {
-    fn new(seed: u64, mutation: Option<Mutation>, keep_trace: bool) -> Arc<Self> {
-        let plan = Plan::draw(seed);
+    fn new(plan: Plan, seed: u64, mutation: Option<Mutation>, keep_trace: bool) -> Arc<Self> {
         let (log, verdict) = (Log::new(keep_trace), Verdict::default());
         let nodes = plan.tasks.len();
         let executor = Executor::new(nodes + 1, Dice::new(seed, 2));
         let clocks: Arc<[SimClock]> =
             plan.clocks.iter().map(|course| SimClock::new(executor.clone(), course.clone())).collect();
-        let engine_clock = SimClock::new(executor.clone(), plan.engine_clock.clone());
-        let server = Server::new(
-            &executor,
-            &engine_clock,
-            plan.faults.clone(),
-            mutation,
-            &log,
-            &verdict,
-            Dice::new(seed, 4),
-        );
-        let watch = Watch::new(&executor, Arc::clone(&clocks), &verdict, plan.is_calm());
+        let engine_clock = |course: &Course| SimClock::new(executor.clone(), course.clone());
+        let engine_clocks: Vec<SimClock> = plan.engine_clocks.iter().map(engine_clock).collect();
+        let by_wall = plan.quorum == Some(Trouble::Jumps);
+        let servers = engine_clocks.iter().enumerate().map(|(nth, clock)| {
+            let faults = plan.faults.clone();
+            let dice = Dice::new(seed, if nth == 0 { 4 } else { 50 + nth as u64 });
+            let make = Make { nth: nth as u64, mutation, by_wall };
+            Server::new(&executor, clock, faults, make, &log, &verdict, dice)
+        });
+        let servers = servers.collect();
+        let watch = Watch::new(&executor, Arc::clone(&clocks), &verdict, &plan);
         let homes = (0..nodes).map(|_| Home::default()).collect();
-        let running = Mutex::new(Running { homes, engine_is_up: true, ..Running::default() });
+        let running = Mutex::new(Running { homes, ..Running::default() });
         let calls = AtomicU32::new(0);
         Arc::new(Self {
             seed,
@@ -148,8 +150,9 @@ impl World {
             mutation,
             executor,
             clocks,
-            engine_clock,
-            server,
+            engine_clocks,
+            servers,
+            storage: Storage::default(),
             watch,
             log,
             verdict,
@@ -194,9 +197,9 @@ impl World {
         let home = &mut running.homes[node];
         home.life += 1;
         let life = home.life;
-        let engine = SimEngine::new(self.plan.info.clone(), self.server.clone(), node, life);
+        let (engine, tail) = self.open(node, life);
         let rng = SimRng::new(Dice::new(self.seed, 100 + node as u64 * 1000 + u64::from(life)));
-        let built = Client::builder(engine)
+        let built = Client::builder_dyn(engine)
             .env(Env { clock: Arc::new(self.clocks[node].clone()), rng: Arc::new(rng) })
             .rules(self.mutation.map_or_else(Rules::default, Mutation::rules))
             .owner(&format!("n{node}"))
@@ -211,7 +214,7 @@ impl World {
         drop(running);
         let world = Arc::clone(self);
         self.executor.spawn(node, async move {
-            driver.run().await;
+            futures_util::future::join(driver.run(), tail).await;
             lock(&world.running).drivers.remove(&(node, life));
         });
         old
@@ -243,13 +246,19 @@ impl World {
         true
     }
 
-    /// Stops or starts the engine; `false` if it is so already.
-    pub(crate) fn engine_is_up(&self, up: bool) -> bool {
-        let before = std::mem::replace(&mut lock(&self.running).engine_is_up, up);
-        if before != up {
-            if up { self.server.start() } else { self.server.stop() }
+    /// Stops or starts an engine, with or without its data; `false` if it is so already.
+    pub(crate) fn engine_is_up(&self, which: usize, up: bool, lost: bool) -> bool {
+        let mut running = lock(&self.running);
+        let changed =
+            if up { running.engines_down.remove(&which) } else { running.engines_down.insert(which) };
+        drop(running);
+        match (changed, up, lost) {
+            (false, ..) => {}
+            (true, false, _) => self.servers[which].stop(),
+            (true, true, false) => self.servers[which].start(),
+            (true, true, true) => self.servers[which].wipe(),
         }
-        before != up
+        changed
     }
 
     /// The number of a new call.
@@ -288,13 +297,16 @@ impl World {
         };
         for look in 1..=LOOKS {
             self.until(heal_at / LOOKS * look, |_| false)?;
-            let page = self.server.page();
-            self.server.book(|book| leaks::strangers(&page, book))?;
+            for server in &self.servers {
+                let page = server.page();
+                server.book(|book| leaks::strangers(&page, book))?;
+            }
         }
         loop {
             // Whoever gets in only now with an at-least hold may keep the others waiting that much longer.
-            let kept =
-                |world: &Self| world.server.book(|book| book.kept_since(world.engine_clock.at(heal_at)));
+            let kept = |world: &Self| {
+                world.servers[0].book(|book| book.kept_since(world.engine_clocks[0].at(heal_at)))
+            };
             let patience = patience + kept(self);
             if self.until(heal_at + nanos(patience), all_done)? {
                 break;
@@ -310,28 +322,24 @@ impl World {
             let running = lock(&self.running);
             (running.crashed.clone(), running.drivers.clone())
         };
-        let page = self.server.page();
-        self.server.book(|book| leaks::soon(&page, book, &crashed, &self.engine_clock))?;
+        for (server, clock) in self.servers.iter().zip(&self.engine_clocks) {
+            let page = server.page();
+            server.book(|book| leaks::soon(&page, book, &crashed, clock))?;
+        }
         if let Some((node, life)) = drivers.first() {
             let what = format!("driver {life} of n{node} runs on, {CLEAN_AFTER:?} after its last task");
             return Err(Violation::new(Rule::DriverEnds, what));
         }
-        let longest = self.plan.unit * 101 / 100 + Duration::from_secs(1);
+        let longest = self.plan.unit * 101 / 100 + Duration::from_secs(1) + self.plan.slack();
         self.until(self.executor.now() + nanos(longest), |_| false)?;
-        leaks::late(&self.server.page())
+        self.servers.iter().try_for_each(|server| leaks::late(&server.page()))
     }
 
     /// The checks that look back, and the report.
     fn report(&self, outcome: Result<(), Violation>) -> Report {
         let grants = self.watch.grants();
-        let checked = exclusion::check(&grants)
-            .and_then(|()| tokens::check(&grants))
-            .and_then(|()| {
-                self.server.book(|book| at_least::check(&grants, book, self.engine_clock.course()))
-            })
-            .and_then(|()| {
-                if self.plan.is_calm() { self.server.book(|book| fifo::check(&grants, book)) } else { Ok(()) }
-            });
+        let checked =
+            if self.plan.quorum.is_some() { self.check_quorum(&grants) } else { self.check(&grants) };
         Report {
             violation: outcome.err().or(checked.err()),
             digest: self.log.digest(),
@@ -339,5 +347,27 @@ impl World {
             simulated: Duration::from_nanos(self.executor.now()),
             lines: self.log.take_lines(),
         }
+    }
+
+    fn check(&self, grants: &[Grant]) -> Result<(), Violation> {
+        exclusion::check(grants)?;
+        tokens::check(grants)?;
+        self.servers[0].book(|book| {
+            at_least::check(grants, book, self.engine_clocks[0].course())?;
+            if self.plan.is_calm() { fifo::check(grants, book) } else { Ok(()) }
+        })
+    }
+
+    fn check_quorum(&self, grants: &[Grant]) -> Result<(), Violation> {
+        let proposed_at = |token| self.servers.iter().filter_map(|server| server.proposed_at(token)).min();
+        tokens::check_proposed(grants, proposed_at)?;
+        if self.plan.is_lossy() {
+            return Ok(());
+        }
+        exclusion::check(grants)?;
+        tokens::check(grants)?;
+        // Readers that are let in together may have their tokens accepted in any order.
+        let alone = grants.iter().filter(|grant| grant.capacity == 1);
+        if self.plan.is_calm() { self.servers[0].book(|book| fifo::check(alone, book)) } else { Ok(()) }
     }
 }

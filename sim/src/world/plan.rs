@@ -27,10 +27,43 @@ pub struct Harm {
     pub pause: u64,
     /// A node crashes and starts again.
     pub crash: u64,
-    /// The engine restarts.
+    /// An engine restarts.
     pub restart: u64,
+    /// Some nodes of a quorum cannot be reached from a node.
+    pub cut: u64,
     /// How long between two of them.
     pub every: Duration,
+}
+
+/// What kind of world a seed means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Realm {
+    /// One engine.
+    #[default]
+    Single,
+    /// A quorum of engines.
+    Quorum,
+}
+
+impl Realm {
+    /// The world of a seed.
+    pub fn plan(self, seed: u64) -> Plan {
+        match self {
+            Self::Single => Plan::draw(seed),
+            Self::Quorum => Plan::draw_quorum(seed),
+        }
+    }
+}
+
+/// What may end leases of a quorum early.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Trouble {
+    /// Nothing: clocks stay within the bound, and nodes keep their data.
+    None,
+    /// Nodes measure leases by their wall clocks, which jump.
+    Jumps,
+    /// Nodes start again without their data.
+    Losses,
 }
 
 /// How much goes wrong.
@@ -73,8 +106,10 @@ pub struct Plan {
     pub deeds: u64,
     /// The clocks of the nodes.
     pub clocks: Vec<Course>,
-    /// The clock of the engine.
-    pub engine_clock: Course,
+    /// The clocks of the engines: of the one, or of the nodes of a quorum.
+    pub engine_clocks: Vec<Course>,
+    /// What may happen to a quorum; `None` where there is one engine.
+    pub quorum: Option<Trouble>,
     /// The network.
     pub faults: Faults,
     /// What happens to nodes.
@@ -120,8 +155,72 @@ impl Plan {
         let restart = weather.strength(4, dice);
         let every = dice.span(unit / 10, unit);
         let deeds = dice.between(3, 8);
-        let harm = Harm { pause, crash, restart, every };
-        Self { unit, heal_at, weather, resources, tasks, deeds, clocks, engine_clock, faults, harm, info }
+        let harm = Harm { pause, crash, restart, cut: 0, every };
+        Self {
+            unit,
+            heal_at,
+            weather,
+            resources,
+            tasks,
+            deeds,
+            clocks,
+            engine_clocks: vec![engine_clock],
+            quorum: None,
+            faults,
+            harm,
+            info,
+        }
+    }
+
+    /// Draws the world of a seed in which the engine is a quorum.
+    pub fn draw_quorum(seed: u64) -> Self {
+        let mut plan = Self::draw(seed);
+        let dice = &mut Dice::new(seed, 5);
+        let calm = plan.is_calm();
+        let trouble = match dice.below(5) {
+            _ if calm => Trouble::None,
+            0 => Trouble::Jumps,
+            1 => Trouble::Losses,
+            _ => Trouble::None,
+        };
+        for resource in &mut plan.resources {
+            if matches!(resource, Kind::Semaphore(_)) {
+                *resource = *dice.pick(&[Kind::Mutex, Kind::RwLock]);
+            }
+        }
+        let nodes = *dice.pick(&[3, 3, 4, 5, 5]);
+        let engines_off = dice.below(APART + 1);
+        let mut draw = |off| course(off, plan.heal_at, !calm, plan.unit, dice);
+        plan.engine_clocks = (0..nodes).map(|_| draw(engines_off)).collect();
+        plan.clocks = plan.clocks.iter().map(|_| draw(APART - engines_off)).collect();
+        if trouble == Trouble::Losses {
+            // A register that is lost starts again at the wall clock: that one must be right.
+            plan.engine_clocks
+                .iter_mut()
+                .chain(&mut plan.clocks)
+                .for_each(|c| c.true_wall(1_790_000_000_000_000));
+        }
+        if calm {
+            // With a TTL of a few round trips, a claim may die while it asks, and lose its place.
+            plan.faults.delay.1 = plan.faults.delay.1.min(plan.unit / 500).max(plan.faults.delay.0);
+        }
+        plan.harm.cut = plan.weather.strength(10, dice);
+        plan.harm.restart =
+            plan.weather.strength(8, dice).max(if trouble == Trouble::Losses { 4 } else { 0 });
+        (plan.info.raise, plan.info.at_least) = (true, false);
+        plan.info.validity = leasehold_core::engine::Validity::Proven;
+        plan.quorum = Some(trouble);
+        plan
+    }
+
+    /// Whether leases may end early: exclusion is not to be had then, and what it needs is not looked at.
+    pub fn is_lossy(&self) -> bool {
+        matches!(self.quorum, Some(Trouble::Jumps | Trouble::Losses))
+    }
+
+    /// How much longer everything may take because clocks jump.
+    pub fn slack(&self) -> Duration {
+        if self.quorum == Some(Trouble::Jumps) { self.unit * 8 } else { Duration::ZERO }
     }
 
     /// Whether nothing goes wrong.
@@ -139,6 +238,11 @@ impl Plan {
             _ => Duration::ZERO,
         };
         let turn = turn + self.faults.delay.1 * 4 + Duration::from_millis(15);
+        if self.quorum.is_some() {
+            // Heads may get into each other's way, and who died at one node may have been joined again at another.
+            let turn = turn + Duration::from_millis(400);
+            return self.unit * 3 + self.slack() + Duration::from_secs(10) + turn * turns as u32;
+        }
         self.unit * 101 / 100 + Duration::from_secs(5) + turn * turns as u32
     }
 }

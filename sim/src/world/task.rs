@@ -11,7 +11,7 @@ use leasehold_core::{Client, Clock, ErrorKind, Guard, Lease, Manner, Moment, Per
 
 use crate::check::{Rule, Violation};
 use crate::dice::Dice;
-use crate::executor::NodeId;
+use crate::executor::{NodeId, nanos};
 use crate::trace::{CallId, Event, Outcome};
 use crate::world::World;
 use crate::world::want::{Finish, Holding, Kind, Verb, Want};
@@ -66,7 +66,7 @@ impl Task {
                 0..2 if !world.plan.is_calm() => self.shut_down().await,
                 2..6 if !world.plan.is_calm() => self.revoke().await,
                 _ => {
-                    let want = Want::draw(&world.plan.resources, unit, &mut self.dice);
+                    let want = Want::draw(&world.plan.resources, unit, &world.plan.info, &mut self.dice);
                     self.deed(want, false).await;
                 }
             }
@@ -149,7 +149,7 @@ impl Task {
         let work = |lease: Lease| {
             let watched = self.world.watch.begins(self.node, call, want, &lease);
             async move {
-                self.hold_for(&lease, want.holding).await;
+                self.work(&lease, want).await;
                 drop(watched);
             }
         };
@@ -172,6 +172,25 @@ impl Task {
         }
     }
 
+    /// Raises the fence at the storage, reads, and writes in the end; what it writes may arrive late.
+    async fn work(&self, lease: &Lease, want: &Want) {
+        let (world, token) = (Arc::clone(&self.world), lease.token());
+        let exclusive = want.weight == want.kind.capacity();
+        let read = world.storage.enter(want.resource, token, exclusive);
+        self.hold_for(lease, want.holding).await;
+        let (Some(read), true, false) = (read, exclusive, matches!(want.kind, Kind::Semaphore(_))) else {
+            return;
+        };
+        let late = token.get().wrapping_mul(0x9E37_79B9_7F4A_7C15) % nanos(world.plan.unit);
+        let at = world.executor.now() + if token.get() % 2 == 0 { 0 } else { late };
+        let (later, resource) = (Arc::clone(&world), want.resource);
+        world.executor.at(at, move || {
+            if let Err(violation) = later.storage.write(resource, token, read, later.executor.now()) {
+                later.verdict.violated(violation);
+            }
+        });
+    }
+
     async fn hold_for(&self, lease: &Lease, holding: Holding) {
         let now = self.now();
         let latest = self.heal_at().max(now + SHORT);
@@ -191,7 +210,7 @@ impl Task {
 
     async fn hold(&self, held: Held, want: &Want, call: CallId, last: bool) {
         let watched = self.world.watch.begins(self.node, call, want, &held);
-        self.hold_for(&held, want.holding).await;
+        self.work(&held, want).await;
         let valid = held.is_valid();
         drop(watched);
         let how = match want.finish {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use leasehold_core::EngineInfo;
 use leasehold_core::claim::CAPACITY_MAX;
 
 use crate::dice::Dice;
@@ -102,7 +103,7 @@ pub struct Want {
 
 impl Want {
     /// Draws one. `unit` is the longest TTL of the run.
-    pub fn draw(resources: &[Kind], unit: Duration, dice: &mut Dice) -> Self {
+    pub fn draw(resources: &[Kind], unit: Duration, offered: &EngineInfo, dice: &mut Dice) -> Self {
         let resource = dice.below(resources.len() as u64) as usize;
         let kind = resources[resource];
         let span = |dice: &mut Dice| dice.span(unit / 1000, unit);
@@ -126,6 +127,7 @@ impl Want {
             _ => Finish::ReleaseDropped(dice.between(1, 3) as u32),
         };
         let at_least = if dice.per_mille(100) { dice.span(unit / 20, unit) } else { Duration::ZERO };
+        let at_least = if offered.at_least { at_least } else { Duration::ZERO };
         let at_most = dice.per_mille(100).then(|| at_least.max(unit / 10) + span(dice));
         Self {
             resource,

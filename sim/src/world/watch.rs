@@ -11,6 +11,7 @@ use crate::check::{Rule, Verdict, Violation};
 use crate::clock::SimClock;
 use crate::executor::{Executor, NodeId, lock};
 use crate::trace::CallId;
+use crate::world::plan::Plan;
 use crate::world::want::Want;
 
 /// A guard that is out.
@@ -29,8 +30,8 @@ struct Inner {
     grants: Vec<Grant>,
     /// By node.
     live: Vec<Vec<Live>>,
-    /// Claims that an operator has revoked.
-    revoked: BTreeSet<ClaimId>,
+    /// Claims that an operator has revoked, without the bits by which a quorum tells its tries apart.
+    revoked: BTreeSet<u128>,
 }
 
 /// The watch. Cheap to clone; clones share.
@@ -40,6 +41,8 @@ pub struct Watch {
     clocks: Arc<[SimClock]>,
     verdict: Verdict,
     calm: bool,
+    /// Leases may end early.
+    lossy: bool,
     inner: Arc<Mutex<Inner>>,
 }
 
@@ -58,10 +61,17 @@ impl Drop for Watched {
 
 impl Watch {
     /// A watch over so many nodes.
-    pub fn new(executor: &Executor, clocks: Arc<[SimClock]>, verdict: &Verdict, calm: bool) -> Self {
+    pub fn new(executor: &Executor, clocks: Arc<[SimClock]>, verdict: &Verdict, plan: &Plan) -> Self {
         let live = clocks.iter().map(|_| Vec::new()).collect();
         let inner = Arc::new(Mutex::new(Inner { live, ..Inner::default() }));
-        Self { executor: executor.clone(), clocks, verdict: verdict.clone(), calm, inner }
+        Self {
+            executor: executor.clone(),
+            clocks,
+            verdict: verdict.clone(),
+            calm: plan.is_calm(),
+            lossy: plan.is_lossy(),
+            inner,
+        }
     }
 
     /// All guards that have been handed out.
@@ -111,7 +121,7 @@ impl Watch {
             if !live.lease.is_valid() {
                 if now < last.1 {
                     last.1 = now;
-                    if !live.shut && !revoked.contains(&grant.claim) {
+                    if !live.shut && !self.lossy && !revoked.contains(&(grant.claim.0 >> 16)) {
                         let left = live.deadline.since(clock.now());
                         let what =
                             format!("call {} loses its guard {left:?} before its deadline", grant.call);
@@ -148,7 +158,7 @@ impl Watch {
         let last = grant.spans.last_mut().expect("a grant has a span from the beginning");
         if now < last.1 {
             last.1 = now;
-        } else if self.calm && live.ends == Moment::NEVER && !revoked.contains(&grant.claim) {
+        } else if self.calm && live.ends == Moment::NEVER && !revoked.contains(&(grant.claim.0 >> 16)) {
             self.violated(Rule::Kept, format!("call {} was not renewed in time", grant.call));
         }
     }
@@ -160,7 +170,7 @@ impl Watch {
 
     /// An operator revokes a claim.
     pub fn revoked(&self, claim: ClaimId) {
-        lock(&self.inner).revoked.insert(claim);
+        lock(&self.inner).revoked.insert(claim.0 >> 16);
     }
 
     fn violated(&self, rule: Rule, what: String) {

@@ -1,0 +1,24 @@
+#![doc = include_str!("docs.md")]
+
+mod acquire;
+mod config;
+mod engine;
+mod info;
+mod leave;
+mod node;
+mod renew;
+mod roll;
+mod round;
+pub mod rules;
+mod shared;
+mod tail;
+mod tally;
+mod view;
+mod watch;
+
+pub use config::Config;
+pub use engine::Quorum;
+pub use tail::Tail;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+//! One request to each of some nodes at the same time, polled in the caller's own task.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use leasehold_core::clock::Sleep;
+use leasehold_core::{Batch, Env, Error, Reply, Result};
+use smallvec::SmallVec;
+
+use crate::node::Node;
+
+/// What there is one of for each node.
+pub(crate) type PerNode<T> = SmallVec<[T; 5]>;
+
+/// A request to one node.
+#[derive(Debug)]
+pub(crate) struct Call<T> {
+    pub(crate) node: usize,
+    /// Empty when it has been answered.
+    pub(crate) reply: Option<Reply<T>>,
+    pub(crate) answers: Batch<Result<T>>,
+}
+
+/// The requests of one round.
+#[derive(Debug)]
+pub(crate) struct Round<T> {
+    pub(crate) calls: PerNode<Call<T>>,
+    /// Nobody is waited for any more.
+    pub(crate) timed_out: bool,
+}
+
+impl<T> Round<T> {
+    pub(crate) fn new() -> Self {
+        Self { calls: SmallVec::new(), timed_out: false }
+    }
+
+    pub(crate) fn ask(&mut self, node: usize, reply: Reply<T>) {
+        self.calls.push(Call { node, reply: Some(reply), answers: Batch::new() });
+    }
+
+    /// Whether everybody has answered.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.calls.iter().all(|call| call.reply.is_none())
+    }
+
+    /// Whether it is no use to wait any longer, given how many answers are enough: all have come, or all but those
+    /// of nodes that did not answer last time either.
+    pub(crate) fn is_settled(&self, nodes: &[Node], enough: usize) -> bool {
+        let answered = self.calls.iter().filter(|call| call.reply.is_none()).count();
+        let pending = || self.calls.iter().filter(|call| call.reply.is_some());
+        self.timed_out
+            || answered == self.calls.len()
+            || (answered >= enough && pending().all(|call| nodes[call.node].is_suspect()))
+    }
+
+    /// The answers to the item at `at` of each request.
+    pub(crate) fn answers(&self, at: usize) -> impl Iterator<Item = (usize, &Result<T>)> {
+        self.calls.iter().filter_map(move |call| Some((call.node, call.answers.get(at)?)))
+    }
+
+    /// Takes in answers until `decide` comes to a decision, which it must when the time is up.
+    pub(crate) async fn until<D>(
+        &mut self,
+        nodes: &[Node],
+        env: &Env,
+        patience: Duration,
+        mut decide: impl FnMut(&Self) -> Option<D>,
+    ) -> Option<D> {
+        let mut sleep: Option<Sleep> = None;
+        poll_fn(|cx| {
+            let mut news = sleep.is_none();
+            for call in &mut self.calls {
+                let Some(reply) = &mut call.reply else { continue };
+                if let Poll::Ready(answers) = Pin::new(reply).poll(cx) {
+                    nodes[call.node]
+                        .answers(!answers.iter().any(|a| a.as_ref().is_err_and(Error::is_transient)));
+                    call.answers = answers;
+                    call.reply = None;
+                    news = true;
+                }
+            }
+            if news && let Some(decision) = decide(self) {
+                return Poll::Ready(Some(decision));
+            }
+            let asleep = sleep.get_or_insert_with(|| env.clock.sleep_until(env.now() + patience));
+            if asleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            self.timed_out = true;
+            for call in self.calls.iter().filter(|call| call.reply.is_some()) {
+                nodes[call.node].answers(false);
+            }
+            Poll::Ready(decide(self))
+        })
+        .await
+    }
+}
