@@ -1,11 +1,12 @@
 //! What each test gets: an engine with nothing in it, and further engines on the same data.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use leasehold::observe::Observer;
 use leasehold::{Client, Clock, Engine, EngineInfo, Env, Error, ErrorKind, Reach};
+use leasehold_testkit::redis::{Flavour, Redis};
 use leasehold_testkit::{TempDir, Worker};
 use tokio::sync::Mutex;
 
@@ -37,21 +38,25 @@ pub(crate) struct Setup {
     /// The one engine, without layers, of those that are not shared by opening them again.
     only: Mutex<Option<Arc<dyn Engine>>>,
     dir: TempDir,
+    /// What was started for the tests that run now.
+    _server: Option<Arc<Redis>>,
 }
 
 impl Setup {
     pub(crate) async fn new(stack: &Stack, seed: u64, broken: Option<Break>) -> Verdict<Self> {
         let env = Env::system();
-        let (dir, url) = match stack.engine.split_once(':') {
+        let (dir, url, server) = match stack.engine.split_once(':') {
             Some(("sqlite", at)) => {
                 let dir = match at {
                     "temp" => leasehold_testkit::scratch()?,
                     parent => TempDir::new_in(parent)?,
                 };
                 let url = format!("sqlite:{}/locks.db", dir.path().display());
-                (dir, url)
+                (dir, url, None)
             }
-            _ => (leasehold_testkit::scratch()?, stack.engine.clone()),
+            Some(("redis", "temp")) => with_server(&REDIS, Flavour::Redis)?,
+            Some(("valkey", "temp")) => with_server(&VALKEY, Flavour::Valkey)?,
+            _ => (leasehold_testkit::scratch()?, stack.engine.clone(), None),
         };
         let first = open(&url).await?;
         let info = stack.wrap(first, &env, 0, Weather::Any).info().clone();
@@ -67,6 +72,7 @@ impl Setup {
             opened: AtomicU64::new(0),
             only: Mutex::new(None),
             dir,
+            _server: server,
         };
         Ok(setup)
     }
@@ -212,6 +218,24 @@ impl Setup {
         })
         .await?
     }
+}
+
+/// The servers that are running: one of a kind, which all tests share that run at a time. Tests have names of their
+/// own for their locks.
+static REDIS: Running = Running::new(Weak::new());
+static VALKEY: Running = Running::new(Weak::new());
+
+type Running = std::sync::Mutex<Weak<Redis>>;
+
+/// A folder, the URL of the server of this kind, and the server itself: started if it is not running.
+fn with_server(running: &Running, flavour: Flavour) -> Verdict<(TempDir, String, Option<Arc<Redis>>)> {
+    let mut running = running.lock().unwrap_or_else(PoisonError::into_inner);
+    let server = match running.upgrade() {
+        Some(server) => server,
+        None => Arc::new(Redis::builder().flavour(flavour).start()?),
+    };
+    *running = Arc::downgrade(&server);
+    Ok((leasehold_testkit::scratch()?, server.url(), Some(server)))
 }
 
 /// Awaits what must happen.

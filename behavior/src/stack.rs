@@ -46,10 +46,12 @@ pub(crate) enum Weather {
     NoLateCopies,
 }
 
-/// An engine and the layers around it, the outermost last: `sqlite:temp+chaos=7`.
+/// An engine and the layers around it, the outermost last: `sqlite:temp+chaos=7`. `quorum:5` is a quorum over so many
+/// memory engines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stack {
-    /// An engine URL, except that `sqlite:` is followed by the directory for the tests' databases, or by `temp`.
+    /// An engine URL, except that `sqlite:` is followed by the directory for the tests' databases, or by `temp`. What
+    /// is called `redis:temp` and `valkey:temp` is started for the tests.
     pub(crate) engine: String,
     pub(crate) layers: Vec<Layer>,
 }
@@ -58,10 +60,12 @@ impl FromStr for Stack {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let mut parts = text.split('+');
-        let engine = parts.next().unwrap_or_default().to_owned();
+        // A scheme may have a `+` in it: `redis+cluster:`.
+        let scheme = text.find(':').unwrap_or(0);
+        let (engine, layers) = text.split_at(text[scheme..].find('+').map_or(text.len(), |at| scheme + at));
+        let engine = engine.to_owned();
         EngineUrl::parse(&engine).map_err(|e| e.to_string())?;
-        Ok(Self { engine, layers: parts.map(str::parse).collect::<Result<_, _>>()? })
+        Ok(Self { engine, layers: layers.split('+').skip(1).map(str::parse).collect::<Result<_, _>>()? })
     }
 }
 

@@ -25,6 +25,8 @@ pub(crate) struct Need {
 pub(crate) const PROCESSES: Need = Need { what: "reach of a host", met: |i| i.reach >= Reach::Host };
 pub(crate) const PUSH: Need = Need { what: "push wake-ups", met: |i| i.wakeups == Wakeups::Push };
 pub(crate) const SHARED: Need = Need { what: "readers and permits", met: |i| i.shared };
+/// A majority of nodes has readers, but no permits: three could hold two.
+pub(crate) const PERMITS: Need = Need { what: "permits", met: |i| i.shared && i.engine != "redlock" };
 pub(crate) const AT_LEAST: Need = Need { what: "at-least holds", met: |i| i.at_least };
 pub(crate) const RAISE: Need = Need { what: "tokens that can be raised", met: |i| i.raise };
 pub(crate) const NOTICES_DEATH: Need = Need { what: "notice of death", met: |i| i.notices_death };

@@ -11,6 +11,18 @@ use leasehold_core::{Client, Engine, EngineInfo, Env, Error, ErrorKind, Guarante
 /// The URL schemes that this build knows.
 pub const SCHEMES: &[&str] = &[
     "memory",
+    #[cfg(feature = "redis")]
+    "redis",
+    #[cfg(feature = "redis")]
+    "rediss",
+    #[cfg(feature = "redis")]
+    "redis+unix",
+    #[cfg(feature = "redis")]
+    "redis+sentinel",
+    #[cfg(feature = "redis")]
+    "redis+cluster",
+    #[cfg(feature = "redlock")]
+    "redlock",
     #[cfg(feature = "sqlite")]
     "sqlite",
 ];
@@ -19,12 +31,15 @@ pub const SCHEMES: &[&str] = &[
 pub fn engines() -> Vec<EngineInfo> {
     vec![
         Memory::new(Env::system()).info().clone(),
+        #[cfg(feature = "redis")]
+        leasehold_redis::info().clone(),
         #[cfg(feature = "sqlite")]
         leasehold_sqlite::info().clone(),
     ]
 }
 
-/// Connects to the engine of this URL: `memory:`, `sqlite:` (the default place), `sqlite:PATH`.
+/// Connects to the engine of this URL: `memory:`, `sqlite:` (the default place), `sqlite:PATH`, `redis://HOST` and its
+/// like, `redlock://A,B,C`; each as far as its feature is on.
 ///
 /// Awaiting the result connects; the methods of [`Connect`] set what else is wanted first.
 ///
@@ -121,6 +136,15 @@ pub async fn open(url: &str) -> Result<Arc<dyn Engine>> {
             url.done()?;
             Ok(Arc::new(Memory::new(Env::system())))
         }
+        #[cfg(feature = "quorum")]
+        "quorum" => memory_quorum(url),
+        #[cfg(feature = "redis")]
+        "redis" | "rediss" | "redis+unix" | "redis+sentinel" | "redis+cluster" => {
+            let config = leasehold_redis::Config::from_url(url)?;
+            Ok(Arc::new(leasehold_redis::Redis::open(config, Env::system()).await?))
+        }
+        #[cfg(feature = "redlock")]
+        "redlock" => crate::redlock::open(url).await,
         #[cfg(feature = "sqlite")]
         "sqlite" => {
             let config = leasehold_sqlite::Config::from_url(url)?;
@@ -135,4 +159,20 @@ pub async fn open(url: &str) -> Result<Arc<dyn Engine>> {
             ),
         )),
     }
+}
+
+/// `quorum:5`: a quorum over so many memory engines. It shows how a quorum behaves and is not in [`SCHEMES`], for its
+/// nodes all die together.
+#[cfg(feature = "quorum")]
+fn memory_quorum(url: EngineUrl) -> Result<Arc<dyn Engine>> {
+    let count: usize = url.rest().parse().map_err(|_| {
+        let message = format!("`quorum:{}` does not say how many nodes; write `quorum:5`", url.rest());
+        Error::new(ErrorKind::InvalidInput, "engine URL", message)
+    })?;
+    url.done()?;
+    let memory = |nth: usize| -> (String, Arc<dyn Engine>) {
+        (format!("memory {nth}"), Arc::new(Memory::new(Env::system())))
+    };
+    let nodes = (1..=count).map(memory).collect();
+    Ok(Arc::new(leasehold_quorum::Quorum::spawn(nodes, leasehold_quorum::Config::default(), Env::system())?))
 }

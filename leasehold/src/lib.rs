@@ -33,6 +33,8 @@
 //! |---|---|---|---|
 //! | `memory:` | the tasks of one process | efficiency | nothing outlives the process |
 //! | `sqlite:`, `sqlite:PATH` | the processes of one machine | correctness | no server; feature `sqlite` |
+//! | `redis://`, `rediss://`, `redis+unix:`, `redis+sentinel://`, `redis+cluster://` | many machines | efficiency | feature `redis` |
+//! | `redlock://A,B,C` | many machines | efficiency | a majority of independent Redis servers; feature `redlock` |
 //!
 //! # No lease is enough
 //! A holder can be paused by a page fault, a debugger or the hypervisor for longer than its lease, wake up, and
@@ -47,9 +49,15 @@
 
 pub mod blocking;
 mod connect;
+#[cfg(feature = "redlock")]
+mod redlock;
 
 pub use connect::{Connect, SCHEMES, connect, engines, open};
 pub use leasehold_core::engine::{Purpose, Reach};
 pub use leasehold_core::*;
+#[cfg(feature = "quorum")]
+pub use leasehold_quorum as quorum;
+#[cfg(feature = "redis")]
+pub use leasehold_redis as redis;
 #[cfg(feature = "sqlite")]
 pub use leasehold_sqlite as sqlite;

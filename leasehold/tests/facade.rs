@@ -10,7 +10,9 @@ async fn bad_urls_are_refused_with_what_to_do() {
     for url in ["", "locks.db", "sqlit:/x", "oracle://x", "memory:x", "memory:?ttl=3", "sqlite:/x?mode=rw"] {
         let error = leasehold::open(url).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{url}");
-        said.push(format!("{url:20} {error}"));
+        // Which engines there are depends on the features of the build.
+        let schemes = format!("`{}`", leasehold::SCHEMES.join("`, `"));
+        said.push(format!("{url:20} {error}").replace(&schemes, "<schemes>"));
     }
     insta::assert_snapshot!(said.join("\n"));
 }

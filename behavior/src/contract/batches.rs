@@ -6,13 +6,13 @@ use leasehold::engine::{Refusal, Standing};
 use crate::broken::{queue, with};
 use crate::probe::LONG;
 use crate::setup::Setup;
-use crate::test::{BATCHES, SHARED, Test, test};
+use crate::test::{BATCHES, PERMITS, Test, test};
 use crate::verdict::{Verdict, ensure};
 
 pub(crate) fn tests() -> Vec<Test> {
     vec![
         test!("line2", results_are_per_claim)
-            .needs(&[BATCHES, SHARED])
+            .needs(&[BATCHES, PERMITS])
             .catches("fails all for one", with::<queue::OneFailsAll>)
             .catches("mixes up the answers", with::<queue::AnswersReversed>),
         test!("line2", refreshes_are_answered_per_claim)

@@ -5,7 +5,7 @@ use leasehold::claim::{Claim, Manner};
 use crate::broken::{queue, time, tokens, with};
 use crate::probe::{LONG, Probe, Told, patiently};
 use crate::setup::Setup;
-use crate::test::{OWN_CLOCK, SHARED, Test, test};
+use crate::test::{OWN_CLOCK, PERMITS, Test, test};
 use crate::verdict::{Verdict, ensure};
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -14,7 +14,7 @@ pub(crate) fn tests() -> Vec<Test> {
         test!("line1", a_repeated_join_does_not_queue_twice)
             .catches("queues a repeated join twice", with::<queue::JoinQueuesTwice>),
         test!("line1", a_repeated_join_does_not_take_capacity_twice)
-            .needs(&[SHARED])
+            .needs(&[PERMITS])
             .catches("queues a repeated join twice", with::<queue::JoinQueuesTwice>),
         test!("line1", a_repeated_join_keeps_its_place)
             .catches("moves a repeated join to the end", with::<queue::JoinLosesPlace>),

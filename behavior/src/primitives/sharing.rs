@@ -8,7 +8,7 @@ use leasehold::Mode;
 use tokio::sync::Barrier;
 
 use crate::setup::Setup;
-use crate::test::{SHARED, Test, test};
+use crate::test::{PERMITS, SHARED, Test, test};
 use crate::verdict::{Failure, Verdict, ensure};
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -16,8 +16,8 @@ pub(crate) fn tests() -> Vec<Test> {
         test!("sharing", readers_share).needs(&[SHARED]),
         test!("sharing", a_writer_excludes_everybody).needs(&[SHARED]),
         test!("sharing", a_writer_is_not_starved_by_readers).needs(&[SHARED]),
-        test!("sharing", a_semaphore_is_never_above_its_size).needs(&[SHARED]),
-        test!("sharing", a_big_request_is_not_starved_by_small_ones).needs(&[SHARED]),
+        test!("sharing", a_semaphore_is_never_above_its_size).needs(&[PERMITS]),
+        test!("sharing", a_big_request_is_not_starved_by_small_ones).needs(&[PERMITS]),
     ]
 }
 

@@ -7,7 +7,7 @@ use leasehold::{ErrorKind, Query};
 use crate::broken::{time, with};
 use crate::probe::patiently;
 use crate::setup::{Setup, ask};
-use crate::test::{AT_LEAST, SHARED, Test, test};
+use crate::test::{AT_LEAST, PERMITS, Test, test};
 use crate::verdict::{Verdict, ensure};
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -18,7 +18,7 @@ pub(crate) fn tests() -> Vec<Test> {
         test!("terms", at_most_ends_a_hold),
         test!("terms", busy_is_none_and_leaves_nothing),
         test!("terms", a_payload_is_seen_by_others),
-        test!("terms", another_capacity_is_refused).needs(&[SHARED]),
+        test!("terms", another_capacity_is_refused).needs(&[PERMITS]),
         test!("terms", bad_terms_are_refused),
     ]
 }
