@@ -163,12 +163,14 @@ struct Attempt<'a> {
     /// `None` once it has become a guard's.
     hold: Option<Arc<Hold>>,
     call: Option<Reply<Standing>>,
+    /// The engine may have the claim.
+    known: bool,
 }
 
 impl<'a> Attempt<'a> {
     fn new(client: &'a Client, claim: Claim, at_most: Option<Duration>, now: Moment) -> Self {
         let hold = Some(Arc::new(Hold::new(claim, at_most, now)));
-        Self { client, hold, call: None }
+        Self { client, hold, call: None, known: false }
     }
 
     fn hold(&self) -> &Arc<Hold> {
@@ -198,6 +200,10 @@ impl<'a> Attempt<'a> {
                 // It waits, and its only life began after `sent`: nothing yet that could be out of date.
                 Ok(Standing::Queued { .. }) if !repeated => sent,
                 _ => shared.env.now(),
+            };
+            self.known |= match &answer {
+                Ok(standing) => !matches!(standing, Standing::Refused(_)),
+                Err(error) => error.outcome() != Outcome::NotApplied,
             };
             let error = match answer {
                 Err(error) => error,
@@ -327,6 +333,10 @@ fn kind_of(capacity: u32) -> String {
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
         let Some(hold) = self.hold.take() else { return };
+        if !self.known && self.call.is_none() {
+            // There is nothing to undo.
+            return;
+        }
         let shared = self.client.shared();
         let now = shared.env.now();
         shared.strike(&hold, now);
