@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use leasehold_bench::rounds::ROUNDS_DEFAULT;
 use leasehold_bench::{Case, Choice, Load, parse_seconds, parse_tasks};
 use leasehold_core::url::{parse_duration, suggestion};
@@ -20,6 +20,9 @@ pub(crate) struct Args {
     /// The engine; `sqlite:` without a path is a file in a temporary folder
     #[arg(long, value_name = "URL", default_value = "memory:")]
     pub(crate) engine: String,
+    /// Instead of an engine that is there: servers that are started for this
+    #[arg(long, value_name = "WHAT", conflicts_with = "engine")]
+    pub(crate) start: Option<Start>,
     /// Only this case: pair, handoff, renew, processes or run
     #[arg(long)]
     pub(crate) case: Option<Which>,
@@ -47,6 +50,21 @@ pub(crate) struct Args {
     /// An array of rows instead of a table
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Which servers to start, on free ports of 127.0.0.1.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Start {
+    /// One Redis
+    Redis,
+    /// One Valkey
+    Valkey,
+    /// Five Redis that know nothing of each other, for Redlock
+    Five,
+    /// A master, two replicas and three Sentinels
+    Sentinel,
+    /// A cluster of three masters and three replicas
+    Cluster,
 }
 
 /// What this program is when it has started itself.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use leasehold_bench::{Entrant, Load, Ours, floor, peers};
+use leasehold_bench::{Entrant, Load, Ours, Site, floor, peers};
 use leasehold_core::engine::Reach;
 use leasehold_core::url::EngineUrl;
 use leasehold_core::{Engine, Env, Error, ErrorKind, Result};
@@ -64,11 +64,16 @@ impl Contest {
         &self.env
     }
 
+    /// Where the others work.
+    pub(crate) fn site(&self) -> Site<'_> {
+        Site { url: &self.url, folder: self.place(), env: &self.env }
+    }
+
     /// Who runs a load: ours, the floor, the peers.
     pub(crate) fn entrants(&self, load: &Load) -> Result<Vec<Entrant>> {
         let mut entrants = vec![Ours::entrant(Arc::clone(&self.engine), &self.env)];
-        entrants.extend(floor::of(self.engine(), load.case, self.place(), &self.env)?);
-        entrants.extend(peers::of(self.engine(), load.case, self.place(), &self.env)?);
+        entrants.extend(floor::of(&self.site(), load.case)?);
+        entrants.extend(peers::of(&self.site(), load.case)?);
         Ok(entrants)
     }
 }

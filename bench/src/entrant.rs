@@ -19,10 +19,18 @@ pub trait Locker: Send + Sync + 'static {
     ///
     /// # Errors
     /// Whatever keeps it from making one.
-    fn seat(&self, name: &str) -> Result<Self::Seat>;
+    fn seat(&self, name: &str) -> impl Future<Output = Result<Self::Seat>> + Send;
 
     /// How many requests its engine has had so far, if that can be counted.
     fn requests(&self) -> Option<u64>;
+
+    /// Cleans up when all seats are gone.
+    ///
+    /// # Errors
+    /// Whatever keeps it from that, or what it finds that must not be there.
+    fn close(&self) -> impl Future<Output = Result<()>> + Send {
+        std::future::ready(Ok(()))
+    }
 }
 
 /// One task's hand on one lock. It acquires and releases in turn.
@@ -75,11 +83,29 @@ impl Entrant {
         let (locker, env) = (Arc::new(locker), env.clone());
         Self::new(name, role, move |load| {
             let (locker, env) = (Arc::clone(&locker), env.clone());
-            match load.case {
-                Case::Pair => Box::pin(async move { workload::pair(&env, &*locker, load).await }),
-                Case::Handoff => Box::pin(async move { workload::handoff(&env, &*locker, load).await }),
-                Case::Renew => unreachable!("only our client renews; nobody else enters that case"),
-            }
+            Box::pin(async move { run(&env, &*locker, load).await })
+        })
+    }
+
+    /// A locker that is opened for every run and closed after it; neither is measured.
+    pub fn opened<L: Locker, F>(
+        name: &'static str,
+        role: Role,
+        env: &Env,
+        open: impl Fn(Load) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<L>> + Send + 'static,
+    {
+        let env = env.clone();
+        Self::new(name, role, move |load| {
+            let (env, opening) = (env.clone(), open(load));
+            Box::pin(async move {
+                let locker = opening.await?;
+                let measured = run(&env, &locker, load).await?;
+                locker.close().await?;
+                Ok(measured)
+            })
         })
     }
 
@@ -99,5 +125,13 @@ impl Entrant {
     /// The first that a task meets.
     pub async fn run(&self, load: Load) -> Result<Measured> {
         (self.run)(load).await
+    }
+}
+
+async fn run<L: Locker>(env: &Env, locker: &L, load: Load) -> Result<Measured> {
+    match load.case {
+        Case::Pair => workload::pair(env, locker, load).await,
+        Case::Handoff => workload::handoff(env, locker, load).await,
+        Case::Renew => unreachable!("only our client renews; nobody else enters that case"),
     }
 }

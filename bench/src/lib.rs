@@ -21,6 +21,8 @@ pub mod peers;
 mod progress;
 pub mod rounds;
 mod row;
+#[cfg(feature = "floors")]
+mod site;
 pub mod workload;
 
 pub use entrant::{Entrant, Locker, Role, Seat};
@@ -28,6 +30,8 @@ pub use load::{Case, Choice, Load, parse_seconds, parse_tasks};
 pub use ours::Ours;
 pub use progress::Progress;
 pub use row::{Beside, Row, table};
+#[cfg(feature = "floors")]
+pub use site::Site;
 
 use leasehold_core::{Error, ErrorKind, Result};
 

@@ -3,6 +3,7 @@
 mod args;
 mod contest;
 mod processes;
+mod servers;
 mod whole;
 
 use std::process::ExitCode;
@@ -15,6 +16,7 @@ use leasehold_core::{Env, Error, ErrorKind, Result};
 
 use args::{Args, Role, Which};
 use contest::Contest;
+use servers::Servers;
 
 #[expect(
     clippy::print_stdout,
@@ -42,7 +44,9 @@ fn main() -> ExitCode {
 /// Runs what was asked for; the results as text.
 async fn bench(args: &Args) -> Result<String> {
     let env = Env::system();
-    let contest = Contest::open(&args.engine, &env).await?;
+    let servers = args.start.map(Servers::start).transpose()?;
+    let url = servers.as_ref().map_or_else(|| args.engine.clone(), Servers::url);
+    let contest = Contest::open(&url, &env).await?;
     let rows = plan(args, &contest)?;
     let progress = Progress::new(rows.len());
     let mut show = |step: &Step<'_>| progress.step(step);
@@ -50,7 +54,7 @@ async fn bench(args: &Args) -> Result<String> {
     for (which, load) in rows {
         let mut entrants = match which {
             Which::Of(_) => contest.entrants(&load)?,
-            Which::Processes => processes::entrants(&contest),
+            Which::Processes => processes::entrants(&contest)?,
             Which::Run => whole::entrants(&contest, args.cli()?),
         };
         entrants

@@ -94,7 +94,7 @@ impl Ours {
 impl Locker for Ours {
     type Seat = OurSeat;
 
-    fn seat(&self, name: &str) -> Result<OurSeat> {
+    async fn seat(&self, name: &str) -> Result<OurSeat> {
         Ok(OurSeat { mutex: self.mutex(name)?, guard: None })
     }
 

@@ -17,7 +17,7 @@ macro_rules! owned {
         impl crate::entrant::Locker for $locks {
             type Seat = $seat;
 
-            fn seat(&self, name: &str) -> leasehold_core::Result<$seat> {
+            async fn seat(&self, name: &str) -> leasehold_core::Result<$seat> {
                 let mutex = std::sync::Arc::clone(&self.0.entry(name.to_owned()).or_default());
                 Ok($seat { mutex, guard: None })
             }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use leasehold_bench::floor::{self, Synchronous};
 use leasehold_bench::measure::{Measured, Waits};
-use leasehold_bench::{Case, Entrant, Load, Ours, Role};
+use leasehold_bench::{Case, Entrant, Load, Ours, Role, Site};
 use leasehold_core::client::TTL_DEFAULT;
 use leasehold_core::{Env, Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,6 @@ use crate::args::Worker;
 use crate::contest::Contest;
 
 const OURS: &str = "leasehold";
-const BARE: &str = "rusqlite";
 const BARE_FULL: &str = "rusqlite full";
 const READY: &str = "ready";
 
@@ -31,7 +30,7 @@ struct Report {
 }
 
 /// Who runs in several processes.
-pub(crate) fn entrants(contest: &Contest) -> Vec<Entrant> {
+pub(crate) fn entrants(contest: &Contest) -> Result<Vec<Entrant>> {
     let entrant = |name: &'static str, role: Role| {
         let (url, place) = (contest.url().to_owned(), contest.place().to_owned());
         Entrant::new(name, role, move |load| {
@@ -40,10 +39,11 @@ pub(crate) fn entrants(contest: &Contest) -> Vec<Entrant> {
         })
     };
     let mut all = vec![entrant(OURS, Role::Ours)];
-    if contest.engine() == "sqlite" {
-        all.extend([entrant(BARE, Role::Floor), entrant(BARE_FULL, Role::Peer)]);
+    all.extend(floor::of(&contest.site(), Case::Pair)?.map(|floor| entrant(floor.name(), Role::Floor)));
+    if contest.site().scheme() == "sqlite" {
+        all.push(entrant(BARE_FULL, Role::Peer));
     }
-    all
+    Ok(all)
 }
 
 fn failed(what: &str, error: io::Error) -> Error {
@@ -126,9 +126,13 @@ fn run(entrant: &str, url: &str, place: &Path, load: Load) -> Result<Measured> {
 pub(crate) async fn work(worker: &Worker) -> Result<String> {
     let env = Env::system();
     let entrant = match worker.entrant.as_str() {
-        BARE => bare(Synchronous::Normal, &worker.place, &env)?,
-        BARE_FULL => bare(Synchronous::Full, &worker.place, &env)?,
-        _ => Ours::entrant(leasehold::open(&worker.engine).await?, &env),
+        OURS => Ours::entrant(leasehold::open(&worker.engine).await?, &env),
+        BARE_FULL => floor::rusqlite(BARE_FULL, Role::Peer, Synchronous::Full, &worker.place, &env)?,
+        name => {
+            let site = Site { url: &worker.engine, folder: &worker.place, env: &env };
+            let floor = floor::of(&site, Case::Pair)?.filter(|floor| floor.name() == name);
+            floor.ok_or_else(|| failed("does not know who it is", io::ErrorKind::NotFound.into()))?
+        }
     };
     wait_for_go()?;
     let span = Duration::from_nanos(worker.nanos);
@@ -137,10 +141,6 @@ pub(crate) async fn work(worker: &Worker) -> Result<String> {
     let held = measured.shares.iter().sum();
     let report = Report { rate_per_s: measured.rate_per_s, held, waits: measured.waits.counts() };
     serde_json::to_string(&report).map_err(|e| failed("has no report", e.into()))
-}
-
-fn bare(synchronous: Synchronous, place: &Path, env: &Env) -> Result<Entrant> {
-    floor::rusqlite(BARE, Role::Floor, synchronous, place, env)
 }
 
 #[expect(clippy::print_stdout, reason = "standard output is the pipe to the process that counts")]

@@ -94,8 +94,14 @@ fn row(engine: &str, load: &Load, entrants: &[Entrant], results: &[Vec<Measured>
     };
     let beside = all().filter(|(e, _)| e.role() != Role::Ours).map(|(entrant, runs)| {
         let sum = Sum::of(runs);
-        let (p50_us, wait_max_us) = (sum.waits.quantile_us(0.5), sum.waits.max_us());
-        (entrant.name().to_owned(), Beside { p50_us, wait_max_us, jain: sum.jain })
+        let waits = &sum.waits;
+        let beside = Beside {
+            p50_us: waits.quantile_us(0.5),
+            p99_us: waits.quantile_us(0.99),
+            wait_max_us: waits.max_us(),
+            jain: sum.jain,
+        };
+        (entrant.name().to_owned(), beside)
     });
     let peers = all().filter(|(e, _)| e.role() == Role::Peer);
     let peers = peers.filter_map(|(e, runs)| Some((e.name().to_owned(), Sum::of(runs).rate_per_s?)));

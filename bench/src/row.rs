@@ -46,6 +46,8 @@ pub struct Row {
 pub struct Beside {
     /// Half of the waits were no longer than this.
     pub p50_us: Option<f64>,
+    /// Of a hundred waits, 99 were no longer than this.
+    pub p99_us: Option<f64>,
     /// The longest wait.
     pub wait_max_us: Option<f64>,
     /// Jain's index.
@@ -69,7 +71,7 @@ pub fn table(rows: &[Row]) -> String {
         ("requests/s", each(rows, |row| row.requests_per_s.map(figure))),
         ("cpu", each(rows, |row| row.cpu.map(|cpu| format!("{:.1}%", cpu * 100.0)))),
         (
-            "beside: rate, wait p50, longest, fairness",
+            "beside: rate, wait p50, p99, longest, fairness",
             each(rows, |row| (!row.beside.is_empty()).then(|| beside(row))),
         ),
     ];
@@ -95,9 +97,10 @@ fn beside(row: &Row) -> String {
     let one = |(name, how): (&String, &Beside)| {
         let rate = row.peers.get(name).copied().or(row.floor_per_s).map_or_else(|| "-".into(), figure);
         let p50 = how.p50_us.map_or_else(|| "-".into(), micros);
+        let p99 = how.p99_us.map_or_else(|| "-".into(), micros);
         let longest = how.wait_max_us.map_or_else(|| "-".into(), micros);
         let fairness = how.jain.map_or_else(|| "-".into(), |jain| format!("{jain:.3}"));
-        format!("{name} {rate}, {p50}, {longest}, {fairness}")
+        format!("{name} {rate}, {p50}, {p99}, {longest}, {fairness}")
     };
     row.beside.iter().map(one).collect::<Vec<_>>().join("; ")
 }
@@ -136,6 +139,9 @@ mod tests {
     use super::*;
 
     fn rows() -> [Row; 2] {
+        let one =
+            Beside { p50_us: Some(1.0), p99_us: Some(900.0), wait_max_us: Some(1200.0), jain: Some(0.5) };
+        let two = Beside { p50_us: Some(12.0), p99_us: Some(50.5), wait_max_us: Some(64.0), jain: None };
         let pair = Row {
             engine: "sqlite".into(),
             case: "pair".into(),
@@ -152,10 +158,7 @@ mod tests {
             jain: Some(0.9987),
             requests_per_s: Some(246_913.0),
             cpu: None,
-            beside: BTreeMap::from([
-                ("flock".into(), Beside { p50_us: Some(1.0), wait_max_us: Some(1200.0), jain: Some(0.5) }),
-                ("rusqlite".into(), Beside { p50_us: Some(12.0), wait_max_us: Some(64.0), jain: None }),
-            ]),
+            beside: BTreeMap::from([("flock".into(), one), ("rusqlite".into(), two)]),
         };
         let alone = Row {
             case: "renew".into(),

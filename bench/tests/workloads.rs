@@ -71,16 +71,16 @@ fn renew() {
 #[cfg(feature = "floors")]
 #[test]
 fn floors_and_peers() {
-    use leasehold_bench::{floor, peers};
+    use leasehold_bench::{Site, floor, peers};
 
     let env = Env::system();
     let scratch = tempfile::tempdir().unwrap();
-    let place = scratch.path();
     for engine in ["memory", "sqlite"] {
+        let site = Site { url: engine, folder: scratch.path(), env: &env };
         for case in [Case::Pair, Case::Handoff] {
             let mut entrants = vec![ours(&env)];
-            entrants.extend(floor::of(engine, case, place, &env).unwrap());
-            entrants.extend(peers::of(engine, case, place, &env).unwrap());
+            entrants.extend(floor::of(&site, case).unwrap());
+            entrants.extend(peers::of(&site, case).unwrap());
             assert_eq!(entrants.iter().filter(|e| e.role() == Role::Floor).count(), 1, "{engine} {case}");
             let (row, runs) = run(&load(case, 2, 20), &entrants);
             assert_eq!(runs as usize, 2 * entrants.len());
@@ -100,7 +100,7 @@ fn a_lock_that_does_not_lock_is_noticed() {
     impl Locker for Open {
         type Seat = Self;
 
-        fn seat(&self, _name: &str) -> Result<Self> {
+        async fn seat(&self, _name: &str) -> Result<Self> {
             Ok(Self)
         }
 

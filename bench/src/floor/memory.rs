@@ -22,7 +22,7 @@ pub(super) struct MapSeat {
 impl Locker for Map {
     type Seat = MapSeat;
 
-    fn seat(&self, name: &str) -> Result<MapSeat> {
+    async fn seat(&self, name: &str) -> Result<MapSeat> {
         Ok(MapSeat { map: Arc::clone(&self.0), name: name.into(), token: 0 })
     }
 

@@ -1,6 +1,7 @@
 //! Floors: the bare client's commands for an engine, with nothing of ours around them.
 
 mod memory;
+pub(crate) mod redis;
 pub(crate) mod sqlite;
 
 use std::path::Path;
@@ -9,23 +10,25 @@ use leasehold_core::{Env, Result};
 
 use crate::entrant::{Entrant, Role};
 use crate::load::Case;
+use crate::site::Site;
 pub use sqlite::Synchronous;
 
-/// The floor of an engine for a case, with its files under `place`; `None` if it has none.
+/// The floor of an engine for a case; `None` if it has none.
 ///
 /// # Errors
 /// Whatever keeps it from starting.
-pub fn of(engine: &str, case: Case, place: &Path, env: &Env) -> Result<Option<Entrant>> {
-    Ok(match (engine, case) {
+pub fn of(site: &Site<'_>, case: Case) -> Result<Option<Entrant>> {
+    let env = site.env;
+    Ok(match (site.scheme(), case) {
         (_, Case::Renew) => None,
         ("memory", Case::Pair) => Some(Entrant::of("dashmap", Role::Floor, env, memory::Map::default())),
         ("memory", Case::Handoff) => {
             Some(Entrant::of("tokio mutex", Role::Floor, env, memory::TokioLocks::default()))
         }
         ("sqlite", Case::Pair | Case::Handoff) => {
-            Some(rusqlite("rusqlite", Role::Floor, Synchronous::Normal, place, env)?)
+            Some(rusqlite("rusqlite", Role::Floor, Synchronous::Normal, site.folder, env)?)
         }
-        _ => None,
+        (_, Case::Pair | Case::Handoff) => redis::of(site, case)?,
     })
 }
 

@@ -79,7 +79,7 @@ pub(crate) struct BareSeat {
 impl Locker for Bare {
     type Seat = BareSeat;
 
-    fn seat(&self, name: &str) -> Result<BareSeat> {
+    async fn seat(&self, name: &str) -> Result<BareSeat> {
         let name = format!("{:032x}/{name}", self.prefix);
         Ok(BareSeat { connection: Arc::clone(&self.connection), name, env: self.env.clone() })
     }

@@ -28,7 +28,7 @@ fn refused(error: io::Error) -> Error {
 impl Locker for Files {
     type Seat = FileSeat;
 
-    fn seat(&self, name: &str) -> Result<FileSeat> {
+    async fn seat(&self, name: &str) -> Result<FileSeat> {
         let path = self.place.join(format!("{}.lock", name.replace('/', "-")));
         // Every seat opens the file for itself: the lock belongs to what is opened.
         let file = File::options().create(true).append(true).open(path).map_err(refused)?;

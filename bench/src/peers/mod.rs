@@ -2,29 +2,42 @@
 
 mod files;
 mod memory;
+mod redis_py;
+mod rslock;
 
-use std::path::Path;
-
-use leasehold_core::{Env, Result};
+use leasehold_core::Result;
 
 use crate::entrant::{Entrant, Role};
+use crate::floor::redis::servers::Servers;
 use crate::floor::{self, Synchronous};
 use crate::load::Case;
+use crate::site::Site;
 
-/// The peers of an engine for a case, with their files under `place`.
+/// The peers of an engine for a case.
 ///
 /// # Errors
 /// Whatever keeps one from starting.
-pub fn of(engine: &str, case: Case, place: &Path, env: &Env) -> Result<Vec<Entrant>> {
-    Ok(match (engine, case) {
+pub fn of(site: &Site<'_>, case: Case) -> Result<Vec<Entrant>> {
+    let env = site.env;
+    Ok(match (site.scheme(), case) {
+        (_, Case::Renew) => Vec::new(),
         ("memory", Case::Pair | Case::Handoff) => vec![
             Entrant::of("async-lock", Role::Peer, env, memory::AsyncLocks::default()),
             Entrant::of("futures", Role::Peer, env, memory::FuturesLocks::default()),
         ],
         ("sqlite", Case::Pair | Case::Handoff) => vec![
-            Entrant::of("flock", Role::Peer, env, files::Files::new(place)),
-            floor::rusqlite("rusqlite full", Role::Peer, Synchronous::Full, place, env)?,
+            Entrant::of("flock", Role::Peer, env, files::Files::new(site.folder)),
+            floor::rusqlite("rusqlite full", Role::Peer, Synchronous::Full, site.folder, env)?,
         ],
-        _ => Vec::new(),
+        (_, Case::Pair | Case::Handoff) => redis(site)?,
     })
+}
+
+/// rslock, which knows all kinds of servers, and redis-py, which knows single ones.
+fn redis(site: &Site<'_>) -> Result<Vec<Entrant>> {
+    let Some(servers) = Servers::of(site.url)? else { return Ok(Vec::new()) };
+    let mut peers = Vec::new();
+    peers.extend(redis_py::entrant(&servers, site));
+    peers.push(rslock::entrant(servers, site));
+    Ok(peers)
 }

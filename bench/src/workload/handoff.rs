@@ -71,9 +71,12 @@ pub async fn handoff<L: Locker>(env: &Env, locker: &L, load: Load) -> Result<Mea
     let start = Arc::new(Start::new(load.tasks));
     let room = Arc::new(Room::new());
     let mut tasks = JoinSet::new();
+    let mut seats = Vec::with_capacity(load.tasks);
+    for _ in 0..load.tasks {
+        seats.push(locker.seat("handoff").await?);
+    }
     let meter = Meter::read(locker)?;
-    for task in 0..load.tasks {
-        let seat = locker.seat("handoff")?;
+    for (task, seat) in seats.into_iter().enumerate() {
         tasks.spawn(one(env.clone(), seat, Arc::clone(&start), Arc::clone(&room), task, load));
     }
     let parts = all(tasks).await?;

@@ -29,9 +29,12 @@ const YIELD_ALONE_EVERY: Duration = Duration::from_millis(1);
 pub async fn pair<L: Locker>(env: &Env, locker: &L, load: Load) -> Result<Measured> {
     let start = Arc::new(Start::new(load.tasks));
     let mut tasks = JoinSet::new();
-    let meter = Meter::read(locker)?;
+    let mut seats = Vec::with_capacity(load.tasks);
     for task in 0..load.tasks {
-        let seat = locker.seat(&format!("pair/{task}"))?;
+        seats.push(locker.seat(&format!("pair/{task}")).await?);
+    }
+    let meter = Meter::read(locker)?;
+    for seat in seats {
         tasks.spawn(one(env.clone(), seat, Arc::clone(&start), load));
     }
     meter.charge(locker, &load, sum(&all(tasks).await?, None))
