@@ -7,6 +7,7 @@ use leasehold::url::EngineUrl;
 use leasehold::{Client, Guarantee, Reach};
 
 use crate::exit::Failure;
+use crate::output;
 
 /// A runtime for one command: one thread, for starting more would cost more than most commands do.
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
@@ -21,7 +22,11 @@ pub(crate) fn owner() -> String {
 
 /// Connects to an engine that other processes can share: a command is a process of its own.
 pub(crate) async fn connect(url: &str) -> Result<Client, Failure> {
-    Ok(leasehold::connect(url).owner(&owner()).require([Guarantee::Reach(Reach::Host)]).await?)
+    let client = leasehold::connect(url).owner(&owner()).require([Guarantee::Reach(Reach::Host)]).await?;
+    for warning in &client.info().warnings {
+        output::warning(warning);
+    }
+    Ok(client)
 }
 
 /// The same engine for a process that may stand in another directory or call another one its home.

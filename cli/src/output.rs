@@ -13,11 +13,17 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use crate::exit::Failure;
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
+const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 const NOTE: Style = Style::new().bold();
 
 /// Says why we end.
 pub(crate) fn failure(failure: &Failure) {
     tell(format_args!("{ERROR}error:{ERROR:#} {}", failure.message));
+}
+
+/// Says what is doubtful but does not stop us.
+pub(crate) fn warning(text: impl Display) {
+    tell(format_args!("{WARNING}warning:{WARNING:#} {text}"));
 }
 
 /// Says what goes on, among whatever the command itself says.
