@@ -1,7 +1,7 @@
 //! One connection, as long as it lasts: requests over it, and what is known of the server because of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use leasehold_core::gather::{Gather, Work};
@@ -10,10 +10,10 @@ use redis::cluster_async::ClusterConnection;
 use redis::{Cmd, RedisError, ServerErrorKind, Value};
 use tokio::sync::{Notify, watch};
 
+use crate::bits::Bits;
 use crate::connect::Made;
 use crate::script::Script;
 use crate::sentinel::Master;
-use crate::slots::SLOTS;
 use crate::wire;
 
 /// How many requests wait for replicas together.
@@ -34,7 +34,7 @@ pub(crate) struct Session {
     /// In a cluster: a node did not answer. The library would go on to ask it.
     hangs: AtomicBool,
     /// Slots whose counters have been raised to the clock over this connection.
-    vouched: Vec<AtomicU64>,
+    vouched: Bits,
     /// It is of no more use; or, in a cluster, a part of it was.
     pub(crate) broken: Arc<Notify>,
 }
@@ -64,8 +64,8 @@ impl Wire {
 impl Session {
     pub(crate) fn new(made: Made, broken: Arc<Notify>, replaced: watch::Sender<bool>) -> Self {
         let Made { wire, patient, master } = made;
-        let vouched = (0..SLOTS / 64).map(|_| AtomicU64::new(0)).collect();
-        Self { wire, patient, master, replaced, hangs: AtomicBool::new(false), vouched, broken }
+        let (hangs, vouched) = (AtomicBool::new(false), Bits::default());
+        Self { wire, patient, master, replaced, hangs, vouched, broken }
     }
 
     /// Ends it: requests under way fail, and its news are not listened to.
@@ -81,16 +81,12 @@ impl Session {
     /// Whether the slot's counter has been raised to the clock since this connection was made. In a cluster the slot
     /// may have moved meanwhile: never.
     pub(crate) fn vouches(&self, slot: usize) -> bool {
-        matches!(self.wire, Wire::One(_))
-            && self.vouched[slot / 64].load(Ordering::Relaxed) & (1 << (slot % 64)) != 0
+        matches!(self.wire, Wire::One(_)) && self.vouched.has(slot)
     }
 
     /// A token of this slot has been minted over this connection.
     pub(crate) fn vouch(&self, slot: usize) {
-        let word = &self.vouched[slot / 64];
-        if word.load(Ordering::Relaxed) & (1 << (slot % 64)) == 0 {
-            word.fetch_or(1 << (slot % 64), Ordering::Relaxed);
-        }
+        self.vouched.set(slot, true);
     }
 
     /// Sends a command.
