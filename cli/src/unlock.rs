@@ -1,6 +1,6 @@
 //! `leasehold unlock`: ends a hold by hand, safely or at once.
 
-use leasehold::{ClaimId, ClaimRef, Client, Manner, Name, Token};
+use leasehold::{ClaimId, ClaimRef, Client, Error, ErrorKind, Manner, Name, Token};
 use leasehold_core::engine::ClaimView;
 
 use crate::args::UnlockArgs;
@@ -50,6 +50,13 @@ pub(crate) fn unlock(url: &str, args: &UnlockArgs) -> Result<End, Failure> {
 /// Revokes first, also before evicting: from then on no renewal moves the deadline that we tell of.
 async fn end(client: &Client, name: &Name, force: bool) -> Result<Vec<Ended>, Failure> {
     let holders = look(client, name).await?.holders;
+    if let Some(foreign) = holders.iter().find(|holder| holder.is_foreign()) {
+        let message = format!(
+            "`{name}` is held by {}, which leasehold cannot end; end it there, or delete the key if nobody uses it",
+            foreign.meta.owner
+        );
+        return Err(Error::new(ErrorKind::Refused, "unlock", message).into());
+    }
     for holder in &holders {
         client.unlock(claim(name, holder), Manner::Revoke).await?;
     }

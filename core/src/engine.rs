@@ -215,7 +215,7 @@ pub struct QueueView {
 /// One claim as an onlooker sees it.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
 pub struct ClaimView {
-    /// Which claim.
+    /// Which claim; all zeros for a lock of another program's client, see [`is_foreign`](Self::is_foreign).
     pub id: ClaimId,
     /// How much of the capacity it takes.
     pub weight: u32,
@@ -232,6 +232,14 @@ pub struct ClaimView {
     /// What it says about itself.
     #[serde(flatten)]
     pub meta: Meta,
+}
+
+impl ClaimView {
+    /// Whether it is the lock of another program's client on the same engine, not a claim of leasehold. It is held,
+    /// has no token, and can only be ended by that client or by hand.
+    pub fn is_foreign(&self) -> bool {
+        self.id == ClaimId(0)
+    }
 }
 
 fn millis<S: serde::Serializer>(span: &Duration, s: S) -> Result<S::Ok, S::Error> {

@@ -63,6 +63,8 @@ fn onlookers_see_holders_waiters_and_other_clients() {
     served.world.redacted().bind(|| insta::assert_snapshot!(said.join("\n")));
     let theirs = served.ran(&["show", "theirs"]);
     assert!(theirs.out.contains("another client (`lock:theirs` is `by-hand`)"), "{theirs:?}");
+    let theirs = served.ran(&["unlock", "--force", "theirs"]);
+    assert!(theirs.err.contains("which leasehold cannot end"), "{theirs:?}");
     gate.say("go");
     assert_eq!((holder.end().code(), waiter.end().code()), (0, 0));
 }
