@@ -49,7 +49,8 @@ pub(crate) struct View {
 
 impl From<QueueView> for View {
     fn from(queue: QueueView) -> Self {
-        let (holders, waiting) = queue.claims.into_iter().partition(|claim| claim.token.is_some() || claim.is_foreign());
+        let (holders, waiting) =
+            queue.claims.into_iter().partition(|claim| claim.token.is_some() || claim.is_foreign());
         Self {
             name: queue.name,
             kind: Some(Kind::of(queue.capacity)),
