@@ -33,6 +33,8 @@ pub fn engines() -> Vec<EngineInfo> {
         Memory::new(Env::system()).info().clone(),
         #[cfg(feature = "redis")]
         leasehold_redis::info().clone(),
+        #[cfg(feature = "redlock")]
+        leasehold_quorum::info(leasehold_redis::info()),
         #[cfg(feature = "sqlite")]
         leasehold_sqlite::info().clone(),
     ]

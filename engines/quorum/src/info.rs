@@ -5,9 +5,25 @@ use leasehold_core::engine::{ClockKind, Durability, Reach, Validity, Wakeups};
 
 use crate::node::Node;
 
+/// What a quorum can do and guarantees whose nodes are all like this one.
+pub fn info(node: &EngineInfo) -> EngineInfo {
+    weakest(&[node])
+}
+
 /// The info of a quorum of these nodes.
 pub(crate) fn of(nodes: &[Node]) -> EngineInfo {
-    let each = || nodes.iter().map(|node| node.engine.info());
+    let mut info = weakest(&nodes.iter().map(|node| node.engine.info()).collect::<Vec<_>>());
+    info.warnings = nodes
+        .iter()
+        .flat_map(|node| {
+            node.engine.info().warnings.iter().map(|warning| format!("{}: {warning}", node.label))
+        })
+        .collect();
+    info
+}
+
+fn weakest(nodes: &[&EngineInfo]) -> EngineInfo {
+    let each = || nodes.iter();
     let mut info = EngineInfo::least("redlock");
     info.reach = each().map(|i| i.reach).min().unwrap_or(Reach::Process);
     // Nodes in this process all die with it; others one by one.
@@ -27,12 +43,6 @@ pub(crate) fn of(nodes: &[Node]) -> EngineInfo {
     // It would count from when the first node lets the claim in, which may be long before the hold begins.
     info.at_least = false;
     info.shared_fate = each().any(|i| i.shared_fate);
-    info.warnings = nodes
-        .iter()
-        .flat_map(|node| {
-            node.engine.info().warnings.iter().map(|warning| format!("{}: {warning}", node.label))
-        })
-        .collect();
     // Two majorities may share just one node. If that one forgets its register, only its clock keeps tokens rising.
     info.tokens_rise = each().map(|i| i.tokens_rise).min().unwrap_or(info.tokens_rise);
     info

@@ -18,6 +18,7 @@ mod watch;
 
 pub use config::Config;
 pub use engine::Quorum;
+pub use info::info;
 pub use tail::Tail;
 
 #[cfg(test)]
