@@ -201,9 +201,10 @@ impl<'a> Attempt<'a> {
                 Ok(Standing::Queued { .. }) if !repeated => sent,
                 _ => shared.env.now(),
             };
+            // What may be asked again may also arrive again, late.
             self.known |= match &answer {
-                Ok(standing) => !matches!(standing, Standing::Refused(_)),
-                Err(error) => error.outcome() != Outcome::NotApplied,
+                Ok(_) => true,
+                Err(error) => error.is_transient() || error.outcome() != Outcome::NotApplied,
             };
             let error = match answer {
                 Err(error) => error,
