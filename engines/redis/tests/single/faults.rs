@@ -132,7 +132,7 @@ async fn a_hold_survives_the_death_of_a_server_that_writes_everything_down() {
     guard.release().await.unwrap();
     assert!(mutex.lock().await.unwrap().token() > last);
     reader.release().await.unwrap();
-    rwlock.write().await.unwrap();
+    rwlock.write().await.unwrap().release().await.unwrap();
 }
 
 #[tokio::test]
