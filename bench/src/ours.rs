@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use leasehold_core::engine::Alarms;
 use leasehold_core::{
     Claim, ClaimRef, Client, Engine, EngineInfo, Env, Error, ErrorKind, Guard, Hints, Leave, Mutex, Page,
     Query, Refresh, Reply, Result, Standing,
@@ -163,6 +164,10 @@ impl Engine for Counted {
 
     fn inspect(&self, query: Query) -> Pin<Box<dyn Future<Output = Result<Page>> + Send>> {
         self.count().inspect(query)
+    }
+
+    fn alarms(&self) -> Alarms {
+        self.engine.alarms()
     }
 
     fn lifeline(&self) -> Option<BorrowedFd<'_>> {

@@ -90,6 +90,14 @@ impl<T> fmt::Debug for Reply<T> {
 /// A stream of hints about one claim.
 pub type Hints = Pin<Box<dyn Stream<Item = Hint> + Send>>;
 
+/// A stream of alarms: ask about all claims, now.
+pub type Alarms = Pin<Box<dyn Stream<Item = ()> + Send>>;
+
+/// The alarms of an engine that never raises one.
+pub fn no_alarms() -> Alarms {
+    Box::pin(futures_util::stream::pending())
+}
+
 /// What keeps the queues: one trait for every engine, every layer and the simulator.
 ///
 /// A batch is unordered between resources, in order within one, and not atomic; no claim's failure fails
@@ -116,6 +124,11 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
 
     /// Who holds and who waits, by name.
     fn inspect(&self, query: Query) -> Pin<Box<dyn Future<Output = Result<Page>> + Send>>;
+
+    /// News that concerns claims that are held or waiting, whichever they are: a session was lost, a claim was ended by
+    /// hand. The client then asks about all of them at once, and not only when their renewal is due. They may be late,
+    /// doubled or missing; an engine that hears of nothing never yields any.
+    fn alarms(&self) -> Alarms;
 
     /// The open file that tells this engine that the client's process lives: once every process that has
     /// inherited it is gone, its claims are passed over early. `None` where the engine cannot tell.

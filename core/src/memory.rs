@@ -10,8 +10,8 @@ use std::time::Duration;
 use crate::claim::{Claim, ClaimRef, Leave, Refresh};
 use crate::clock::Env;
 use crate::engine::{
-    Batch, ClockKind, Durability, Engine, EngineInfo, Hint, Hints, Page, Query, Reach, Reply, Standing,
-    TokensRise, Validity, Wakeups,
+    Alarms, Batch, ClockKind, Durability, Engine, EngineInfo, Hint, Hints, Page, Query, Reach, Reply,
+    Standing, TokensRise, Validity, Wakeups, no_alarms,
 };
 use crate::error::Result;
 use crate::inbox::Inbox;
@@ -109,6 +109,10 @@ impl Engine for Memory {
     fn inspect(&self, query: Query) -> Pin<Box<dyn Future<Output = Result<Page>> + Send>> {
         let page = self.ledger().inspect(self.shared.env.now(), &query);
         Box::pin(std::future::ready(Ok(page)))
+    }
+
+    fn alarms(&self) -> Alarms {
+        no_alarms()
     }
 
     fn lifeline(&self) -> Option<BorrowedFd<'_>> {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use leasehold_core::observe::{Event, Observer, What};
-use leasehold_core::{Client, Env, ErrorKind, Guarantee, Manner, Memory, Query};
+use leasehold_core::{Client, Env, ErrorKind, Guarantee, Manner, Memory, Query, Reply, Standing};
 
 fn client() -> Client {
     Client::new(Memory::new(Env::system())).unwrap()
@@ -177,4 +177,61 @@ async fn bad_terms_are_refused_before_anything_is_sent() {
     said.push(client.semaphore("s", 4).unwrap().acquire().await.unwrap_err().to_string());
     said.push(client.mutex("s").unwrap().try_lock().await.unwrap_err().to_string());
     insta::assert_debug_snapshot!(said);
+}
+
+/// A memory engine that raises an alarm when it is told to.
+#[derive(Debug)]
+struct Alarming(Memory, Arc<tokio::sync::Notify>);
+
+impl leasehold_core::Engine for Alarming {
+    fn info(&self) -> &leasehold_core::EngineInfo {
+        self.0.info()
+    }
+    fn join(&self, claims: &[leasehold_core::Claim]) -> Reply<Standing> {
+        self.0.join(claims)
+    }
+    fn refresh(&self, claims: &[leasehold_core::Refresh]) -> Reply<Standing> {
+        self.0.refresh(claims)
+    }
+    fn leave(&self, claims: &[leasehold_core::Leave]) -> Reply<()> {
+        self.0.leave(claims)
+    }
+    fn watch(&self, claim: &leasehold_core::ClaimRef) -> leasehold_core::Hints {
+        self.0.watch(claim)
+    }
+    fn inspect(
+        &self,
+        query: Query,
+    ) -> std::pin::Pin<Box<dyn Future<Output = leasehold_core::Result<leasehold_core::Page>> + Send>> {
+        self.0.inspect(query)
+    }
+    fn alarms(&self) -> leasehold_core::engine::Alarms {
+        let bell = Arc::clone(&self.1);
+        Box::pin(futures_util::stream::unfold(bell, async |bell| {
+            bell.notified().await;
+            Some(((), bell))
+        }))
+    }
+    fn lifeline(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        None
+    }
+}
+
+#[tokio::test]
+async fn an_alarm_makes_the_holder_ask_at_once() {
+    let (memory, bell) = (Memory::new(Env::system()), Arc::new(tokio::sync::Notify::new()));
+    let client = Client::builder(Alarming(memory.clone(), Arc::clone(&bell)))
+        .ttl(Duration::from_secs(3600))
+        .spawn()
+        .unwrap();
+    let (gone, kept) = (client.mutex("gone").unwrap(), client.mutex("kept").unwrap());
+    let (gone, kept) = (gone.lock().await.unwrap(), kept.lock().await.unwrap());
+    let page = client.inspect(Query { prefix: "gone".into(), limit: 1, ..Query::default() }).await.unwrap();
+    let queue = &page.queues[0];
+    let claim = leasehold_core::ClaimRef { name: queue.name.clone(), id: queue.claims[0].id };
+    client.unlock(claim, Manner::Evict).await.unwrap();
+    // Without the alarm it would be asked for in twenty minutes.
+    bell.notify_one();
+    gone.lost().await;
+    assert!(kept.is_valid() && !gone.is_valid());
 }

@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use leasehold::claim::{Claim, ClaimId, ClaimRef, Leave, Refresh};
-use leasehold::engine::{Batch, Engine, EngineInfo, Hints, Page, Query, Reply, Standing};
+use leasehold::engine::{Alarms, Batch, Engine, EngineInfo, Hints, Page, Query, Reply, Standing};
 use leasehold::{Env, Result};
 
 /// What is broken. Whatever a fault does not say goes through.
@@ -140,6 +140,10 @@ impl<F: Fault> Engine for Broken<F> {
     fn inspect(&self, query: Query) -> Pin<Box<dyn Future<Output = Result<Page>> + Send>> {
         let (fault, inner) = (Arc::clone(&self.fault), self.inner.clone());
         Box::pin(async move { fault.inspect(&inner, query).await })
+    }
+
+    fn alarms(&self) -> Alarms {
+        self.inner.0.alarms()
     }
 
     fn lifeline(&self) -> Option<BorrowedFd<'_>> {

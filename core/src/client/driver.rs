@@ -17,7 +17,7 @@ use crate::client::hold::{Heard, Hold};
 use crate::client::race::race;
 use crate::client::roll::{Leaving, Orphan};
 use crate::clock::Moment;
-use crate::engine::{Batch, Standing};
+use crate::engine::{Alarms, Batch, Standing, no_alarms};
 use crate::error::Result;
 use crate::observe::What;
 
@@ -32,6 +32,7 @@ const LEAVE_REPEAT: Duration = Duration::from_secs(2);
 pub struct Driver {
     pub(super) shared: Arc<Shared>,
     calls: FuturesUnordered<Pin<Box<dyn Future<Output = Done> + Send>>>,
+    alarms: Alarms,
     /// Leaves that failed, by when to try again.
     again: BTreeMap<(Moment, ClaimId), Leaving>,
 }
@@ -51,7 +52,8 @@ enum Done {
 
 impl Driver {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, calls: FuturesUnordered::new(), again: BTreeMap::new() }
+        let alarms = shared.engine.alarms();
+        Self { shared, calls: FuturesUnordered::new(), alarms, again: BTreeMap::new() }
     }
 
     /// Runs until the last client and the last guard are gone and everything has been left.
@@ -80,6 +82,13 @@ impl Driver {
             biased;
             () = shared.roll.wake.notified() => 0,
             Some(done) = self.calls.next(), if !self.calls.is_empty() => self.finish(done),
+            alarm = self.alarms.next() => {
+                match alarm {
+                    Some(()) => shared.roll.hasten(shared.env.now()),
+                    None => self.alarms = no_alarms(),
+                }
+                0
+            }
             () = shared.env.clock.sleep_until(until), if until != Moment::NEVER => 0,
         }
     }

@@ -142,6 +142,18 @@ impl Roll {
         self.wake_before(inner, next);
     }
 
+    /// Makes every claim due now: something has happened that may concern any of them.
+    pub(crate) fn hasten(&self, now: Moment) {
+        let mut inner = self.lock();
+        inner.settle();
+        let all: Vec<_> = std::mem::take(&mut inner.due).into_values().collect();
+        for hold in all {
+            hold.look(now);
+            hold.place.due.store(hold.next().as_nanos(), Relaxed);
+            inner.due.insert(hold.place.key(&hold), hold);
+        }
+    }
+
     /// Strikes a claim off.
     pub(crate) fn strike(&self, hold: &Arc<Hold>) {
         let mut inner = self.lock();

@@ -6,7 +6,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use leasehold_core::engine::{Hints, Page, Query, Standing};
+use futures_util::stream::select_all;
+use leasehold_core::engine::{Alarms, Hints, Page, Query, Standing};
 use leasehold_core::{
     Batch, Claim, ClaimRef, Engine, EngineInfo, Env, Error, ErrorKind, Leave, Refresh, Reply, Result,
 };
@@ -114,6 +115,10 @@ impl Engine for Quorum {
     fn inspect(&self, query: Query) -> Pin<Box<dyn Future<Output = Result<Page>> + Send>> {
         let shared = Arc::clone(self.shared());
         Box::pin(async move { shared.view(query).await })
+    }
+
+    fn alarms(&self) -> Alarms {
+        Box::pin(select_all(self.shared().nodes.iter().map(|node| node.engine.alarms())))
     }
 
     fn lifeline(&self) -> Option<BorrowedFd<'_>> {

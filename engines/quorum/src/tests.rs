@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
 use leasehold_core::claim::{CAPACITY_MAX, Manner, Meta};
-use leasehold_core::engine::{Hint, Hints, Page, Query, Refusal, Standing};
+use leasehold_core::engine::{Alarms, Hint, Hints, Page, Query, Refusal, Standing};
 use leasehold_core::*;
 
 use super::*;
@@ -71,6 +71,9 @@ impl Engine for Part {
     }
     fn inspect(&self, query: Query) -> std::pin::Pin<Box<dyn Future<Output = Result<Page>> + Send>> {
         self.memory().inspect(query)
+    }
+    fn alarms(&self) -> Alarms {
+        self.memory().alarms()
     }
     fn lifeline(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
         None

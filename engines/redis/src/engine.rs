@@ -8,8 +8,8 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use leasehold_core::claim::{ClaimId, ClaimRef, Leave, Refresh};
 use leasehold_core::engine::{
-    Batch, ClockKind, Durability, Engine, EngineInfo, Hint, Hints, Page, Query, Reach, Reply, Standing,
-    TokensRise, Validity, Wakeups,
+    Alarms, Batch, ClockKind, Durability, Engine, EngineInfo, Hint, Hints, Page, Query, Reach, Reply,
+    Standing, TokensRise, Validity, Wakeups, no_alarms,
 };
 use leasehold_core::{Claim, Env, Result};
 use redis::{Cmd, Value};
@@ -336,6 +336,10 @@ impl Engine for Redis {
     fn inspect(&self, query: Query) -> Pin<Box<dyn Future<Output = Result<Page>> + Send>> {
         let inner = Arc::clone(&self.inner);
         Box::pin(async move { view::inspect(&inner, &query).await })
+    }
+
+    fn alarms(&self) -> Alarms {
+        no_alarms()
     }
 
     fn lifeline(&self) -> Option<BorrowedFd<'_>> {

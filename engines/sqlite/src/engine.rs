@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use leasehold_core::claim::{Leave, Refresh};
 use leasehold_core::engine::{
-    ClockKind, Durability, Engine, EngineInfo, Hints, Page, Query, Reach, Reply, Standing, TokensRise,
-    Validity, Wakeups,
+    Alarms, ClockKind, Durability, Engine, EngineInfo, Hints, Page, Query, Reach, Reply, Standing,
+    TokensRise, Validity, Wakeups, no_alarms,
 };
 use leasehold_core::gather::{Gather, Work};
 use leasehold_core::inbox::Inbox;
@@ -162,6 +162,10 @@ impl Engine for Sqlite {
                 }
             })
         })
+    }
+
+    fn alarms(&self) -> Alarms {
+        no_alarms()
     }
 
     fn lifeline(&self) -> Option<BorrowedFd<'_>> {

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use leasehold_core::claim::{Claim, ClaimRef, Leave, Refresh};
-use leasehold_core::engine::{Engine, EngineInfo, Hints, Page, Query, Reply, Standing, Wakeups};
+use leasehold_core::engine::{Alarms, Engine, EngineInfo, Hints, Page, Query, Reply, Standing, Wakeups};
 use leasehold_core::{Env, Error, ErrorKind, Outcome, Result};
 
 use plan::Dice;
@@ -144,6 +144,10 @@ impl Engine for Chaos {
             }
             inner.inspect(query).await
         })
+    }
+
+    fn alarms(&self) -> Alarms {
+        self.inner.alarms()
     }
 
     fn lifeline(&self) -> Option<BorrowedFd<'_>> {

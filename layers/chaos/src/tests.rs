@@ -2,7 +2,7 @@ use std::sync::Mutex;
 
 use futures_util::FutureExt;
 use leasehold_core::claim::{ClaimId, Manner, Meta};
-use leasehold_core::engine::Hint;
+use leasehold_core::engine::{Alarms, Hint};
 use leasehold_core::{Memory, Name};
 
 use super::*;
@@ -48,6 +48,10 @@ impl Engine for Counting {
     fn inspect(&self, query: Query) -> Pin<Box<dyn Future<Output = Result<Page>> + Send>> {
         self.inner.inspect(query)
     }
+    fn alarms(&self) -> Alarms {
+        self.inner.alarms()
+    }
+
     fn lifeline(&self) -> Option<BorrowedFd<'_>> {
         self.inner.lifeline()
     }

@@ -3,6 +3,7 @@
 use std::os::fd::BorrowedFd;
 use std::pin::Pin;
 
+use leasehold_core::engine::{Alarms, no_alarms};
 use leasehold_core::inbox::Inbox;
 use leasehold_core::{
     Claim, ClaimRef, Engine, EngineInfo, Error, ErrorKind, Hints, Leave, Outcome, Page, Query, Refresh,
@@ -82,6 +83,10 @@ impl Engine for SimEngine {
                 other => unreachable!("an inspect is not answered with {other:?}"),
             }
         })
+    }
+
+    fn alarms(&self) -> Alarms {
+        no_alarms()
     }
 
     fn lifeline(&self) -> Option<BorrowedFd<'_>> {
