@@ -45,8 +45,8 @@ pub struct Contender {
     pub token: Option<Token>,
     /// The time-out of its session, as far as it is known.
     pub ttl: Option<Duration>,
-    /// When it came, by the wall clock of whoever made it: only for people to read.
-    pub since: Option<std::time::SystemTime>,
+    /// When it came, in microseconds since 1970 by the wall clock of whoever made it: only for people to read.
+    pub since: Option<u64>,
     /// Whether it has been revoked.
     pub revoked: bool,
     /// What it says about itself.
