@@ -16,6 +16,7 @@ mod lock;
 mod memory;
 mod name;
 pub mod observe;
+pub mod ordered;
 mod token;
 pub mod url;
 

@@ -102,7 +102,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     fn revoke(&self, name: &Name, key: &Key) -> Work<Result<()>>;
 
     /// Resolves when `key`, which stood in the line of this stamp, may be gone; at once if that cannot be watched any
-    /// more. Dropping it ends the watch.
+    /// more. Asked for a contender that is first and has no token: when it may be let in. Dropping it ends the watch.
     fn gone(&self, name: &Name, key: &Key, stamp: u64) -> Work<()>;
 
     /// All contenders of a session.
@@ -112,9 +112,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// most `limit`.
     fn names(&self, prefix: &str, after: Option<&Name>, limit: usize) -> Work<Result<Vec<Name>>>;
 
-    /// Resolves when something may have happened to this session or its contenders that its client should hear of at
-    /// once: the session is lost, a contender was revoked or removed by somebody else. A store that cannot tell never
-    /// resolves it: it is found by the next heartbeat or sweep.
+    /// Resolves when something may have happened, after the call, to this session or its contenders that its client
+    /// should hear of at once: the session is lost, a contender was revoked or removed by somebody else. At once if the
+    /// session is lost already. A store that cannot tell never resolves it: it is found by the next heartbeat or sweep.
     fn upset(&self, session: &SessionId) -> Work<()>;
 }
 
