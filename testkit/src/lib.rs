@@ -26,6 +26,22 @@
 //! * [`redis::Sentinels::start`]: a master, two replicas and three Sentinels;
 //! * [`redis::Cluster::start`]: three masters and three replicas.
 //!
+//! # etcd
+//! ```
+//! use leasehold_testkit::etcd::Cluster;
+//!
+//! # fn main() -> std::io::Result<()> {
+//! let cluster = Cluster::start()?;
+//! cluster.ctl(["put", "key", "value"])?;
+//! let leader = cluster.leader()?;
+//! leader.kill()?;
+//! assert_eq!(cluster.ctl(["get", "--print-value-only", "key"])?, "value\n");
+//! # Ok(())
+//! # }
+//! ```
+//! One alone is [`etcd::Etcd::start`]; [`etcd::Builder`] has passwords, users and TLS, and [`etcd::Cluster::cut_off`]
+//! takes a member away from the others.
+//!
 //! # A network
 //! ```
 //! use leasehold_testkit::proxy::Proxy;
@@ -42,7 +58,9 @@
 //! # }
 //! ```
 
+mod certificates;
 mod clock;
+pub mod etcd;
 mod port;
 mod process;
 pub mod proxy;
@@ -54,6 +72,7 @@ mod worker;
 
 use std::io;
 
+pub use certificates::Certificates;
 pub use server::Server;
 pub use tempfile::TempDir;
 pub use tools::python;

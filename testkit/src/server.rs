@@ -56,17 +56,31 @@ impl Server {
     pub(crate) fn start(prepare: impl Fn(&Port, &Path) -> io::Result<Recipe>) -> io::Result<Self> {
         let mut tries = 1..=PORTS_TO_TRY;
         loop {
-            let (port, folder) = (Port::reserve()?, scratch()?);
-            let recipe = prepare(&port, folder.path())?;
-            let clock = recipe.fake_clock.then(|| FakeClock::make(folder.path())).transpose()?;
-            let server = Self { recipe, clock, child: Mutex::new(None), port, folder };
+            let server = Self::at(Port::reserve()?, &prepare)?;
             server.launch()?;
             match server.await_ready() {
                 Ok(()) => return Ok(server),
-                Err(_) if server.log().contains("Address already in use") && tries.next().is_some() => {}
+                Err(_) if server.lost_its_port() && tries.next().is_some() => {}
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// One that is still to be [launched](Self::launch), on this port: several that must know of each other before
+    /// any is ready are made so.
+    pub(crate) fn at(
+        port: Port,
+        prepare: impl FnOnce(&Port, &Path) -> io::Result<Recipe>,
+    ) -> io::Result<Self> {
+        let folder = scratch()?;
+        let recipe = prepare(&port, folder.path())?;
+        let clock = recipe.fake_clock.then(|| FakeClock::make(folder.path())).transpose()?;
+        Ok(Self { recipe, clock, child: Mutex::new(None), port, folder })
+    }
+
+    /// Whether somebody else was faster.
+    fn lost_its_port(&self) -> bool {
+        self.log().to_lowercase().contains("address already in use")
     }
 
     /// Where it listens.

@@ -1,7 +1,6 @@
 //! Redis and Valkey: a single server, several independent ones, replicas, [`Sentinels`] and a [`Cluster`].
 
 mod builder;
-mod certificates;
 mod cluster;
 mod sentinels;
 mod wire;
@@ -14,11 +13,11 @@ use std::path::PathBuf;
 use nix::unistd::Pid;
 
 pub use builder::Builder;
-pub use certificates::Certificates;
 pub use cluster::Cluster;
 pub use sentinels::Sentinels;
 pub use wire::{Connection, Reply};
 
+use crate::certificates::Certificates;
 use crate::server::Server;
 use crate::tools;
 use crate::wait::until;

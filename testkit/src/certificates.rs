@@ -14,7 +14,7 @@ pub struct Certificates {
 
 impl Certificates {
     /// Those in this folder.
-    pub(super) fn of(folder: &Path) -> Self {
+    pub(crate) fn of(folder: &Path) -> Self {
         Self { folder: folder.to_owned() }
     }
 
@@ -29,7 +29,7 @@ impl Certificates {
     }
 
     /// Makes them.
-    pub(super) fn make(&self) -> io::Result<()> {
+    pub(crate) fn make(&self) -> io::Result<()> {
         let mut params = named("leasehold test authority", &[])?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().map_err(io::Error::other)?;
