@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use libtest_mimic::Arguments;
 
+use crate::siege::{self, Siege};
 use crate::stack::{Layer, Stack};
 use crate::suite;
 use crate::worker::{self, Task};
@@ -33,11 +34,13 @@ struct Args {
     #[command(flatten)]
     harness: Arguments,
     #[command(subcommand)]
-    worker: Option<Role>,
+    role: Option<Role>,
 }
 
 #[derive(Subcommand)]
 enum Role {
+    /// Besieges three servers that agree: kills, pauses and cuts off one after the other while clients lock.
+    Siege(Siege),
     /// What the tests start as other processes.
     #[command(hide = true)]
     Worker(Task),
@@ -46,8 +49,10 @@ enum Role {
 /// Runs the suite over the engines that the arguments name, or else over these.
 pub fn main(default: &[&str]) -> ExitCode {
     let mut args = Args::parse();
-    if let Some(Role::Worker(task)) = args.worker {
-        return worker::main(&task);
+    match args.role {
+        Some(Role::Worker(task)) => return worker::main(&task),
+        Some(Role::Siege(siege)) => return siege::main(&siege),
+        None => {}
     }
     if args.engines.is_empty() {
         args.engines = default.iter().map(|text| text.parse().expect("the defaults are good")).collect();

@@ -19,6 +19,7 @@ mod primitives;
 mod probe;
 mod seen;
 mod setup;
+mod siege;
 mod stack;
 mod suite;
 mod test;
