@@ -23,6 +23,11 @@ impl Certificates {
         self.folder.join("ca.pem")
     }
 
+    /// The server's certificate and its key.
+    pub(crate) fn server(&self) -> (PathBuf, PathBuf) {
+        (self.folder.join("server.pem"), self.folder.join("server.key"))
+    }
+
     /// A certificate for a client, for servers that ask for one, and its key.
     pub fn client(&self) -> (PathBuf, PathBuf) {
         (self.folder.join("client.pem"), self.folder.join("client.key"))

@@ -24,7 +24,8 @@
 //! # Several
 //! * `Redis::builder().start_many(5)`: independent ones, for Redlock;
 //! * [`redis::Sentinels::start`]: a master, two replicas and three Sentinels;
-//! * [`redis::Cluster::start`]: three masters and three replicas.
+//! * [`redis::Cluster::start`]: three masters and three replicas;
+//! * [`zookeeper::Ensemble::start`]: three servers that elect a leader, and can be parted.
 //!
 //! # etcd
 //! ```
@@ -69,6 +70,7 @@ mod server;
 mod tools;
 mod wait;
 mod worker;
+pub mod zookeeper;
 
 use std::io;
 

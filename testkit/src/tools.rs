@@ -4,7 +4,7 @@ use std::env;
 use std::io;
 use std::path::PathBuf;
 
-fn missing(what: &str) -> io::Error {
+pub(crate) fn missing(what: &str) -> io::Error {
     io::Error::new(
         io::ErrorKind::NotFound,
         format!("{what} is not installed: run .ci/servers at the top of the repository"),
@@ -28,13 +28,13 @@ pub(crate) fn program(name: &str) -> io::Result<PathBuf> {
         .ok_or_else(|| missing(name))
 }
 
-/// A Python that knows the clients that we must exclude and be excluded by: redis-py.
+/// A Python that knows the clients that we must exclude and be excluded by: redis-py and kazoo.
 ///
 /// # Errors
 /// If it is not installed; says how to.
 pub fn python() -> io::Result<PathBuf> {
     let python = cache().join("python/bin/python");
-    if python.is_file() { Ok(python) } else { Err(missing("the Python with redis-py")) }
+    if python.is_file() { Ok(python) } else { Err(missing("the Python with redis-py and kazoo")) }
 }
 
 #[cfg(test)]
@@ -44,8 +44,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn python_knows_redis_py() {
-        let status = Command::new(python().unwrap()).args(["-c", "import redis.lock"]).status().unwrap();
+    fn python_knows_redis_py_and_kazoo() {
+        let status =
+            Command::new(python().unwrap()).args(["-c", "import redis.lock, kazoo.client"]).status().unwrap();
         assert!(status.success());
     }
 
