@@ -95,6 +95,19 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// one of this client's own.
     fn line(&self, name: &Name) -> Work<Result<Line>>;
 
+    /// The line as this session sees it, in which none is missing that it has put there: for a store whose onlookers do
+    /// not all see the same at the same time.
+    fn line_of(&self, session: &SessionId, name: &Name) -> Work<Result<Line>> {
+        let _ = session;
+        self.line(name)
+    }
+
+    /// Fills in what is of interest to people only: tokens and time-outs of others, since when they are there, whether
+    /// they are revoked and what they say about themselves. For a store that would have to ask for it each time.
+    fn describe(&self, line: Line) -> Work<Result<Line>> {
+        Box::pin(std::future::ready(Ok(line)))
+    }
+
     /// Ends a contender. One that is not there is success.
     fn exit(&self, name: &Name, key: &Key) -> Work<Result<()>>;
 

@@ -100,7 +100,7 @@ impl<S: Store> Inner<S> {
         }
         let there: HashSet<ClaimId> = owned.iter().map(|o| o.id).collect();
         for id in known.into_iter().filter(|id| !there.contains(id)) {
-            upset |= self.is_taken(id).await?;
+            upset |= self.is_taken(session, id).await?;
         }
         if upset {
             self.bell.send_replace(());
@@ -118,11 +118,11 @@ impl<S: Store> Inner<S> {
 
     /// Whether the contender of a claim, missed in a list that may be older than it, was ended by somebody else. Then
     /// the claim is forgotten.
-    async fn is_taken(&self, id: ClaimId) -> Result<bool> {
+    async fn is_taken(&self, session: &Arc<Session>, id: ClaimId) -> Result<bool> {
         let Some(name) = self.table().alive(id, self.env.now()).map(|e| e.claim.name.clone()) else {
             return Ok(false);
         };
-        let line = self.store.line(&name).await?;
+        let line = self.store.line_of(&session.id, &name).await?;
         let taken = place(&line, id) == Place::Absent && self.table().alive(id, self.env.now()).is_some();
         if taken {
             self.table().forget(id);

@@ -14,12 +14,15 @@ use crate::gather::Work;
 use crate::name::Name;
 use crate::ordered::rule::{Place, place};
 use crate::ordered::session::Session;
-use crate::ordered::store::{Line, Store};
+use crate::ordered::store::{Line, SessionId, Store};
 use crate::ordered::table::{Found, Going, State};
 use crate::ordered::{Inner, upkeep};
 
 /// How often a join begins again because its session was lost under it.
 const SESSIONS_TO_TRY: usize = 3;
+
+/// Lines that were looked at, by the session that did.
+type Lines = BTreeMap<(SessionId, Name), Result<Line>>;
 
 /// Does something with each item: side by side for different resources, one after the other for the same.
 async fn each<T, O>(
@@ -184,26 +187,26 @@ impl<S: Store> Inner<S> {
     /// their line, once a line.
     async fn renew(&self, asks: &[Refresh], now: Moment) -> Batch<Result<Standing>> {
         let mut sessions: BTreeMap<usize, (Arc<Session>, Result<()>)> = BTreeMap::new();
-        let mut lines: BTreeMap<Name, Result<Line>> = BTreeMap::new();
+        let mut lines: Lines = BTreeMap::new();
         {
             let table = self.table();
             for ask in asks {
                 let Some(entry) = table.alive(ask.claim.id, now) else { continue };
-                if let Some(session) = &entry.session {
-                    sessions
-                        .entry(Arc::as_ptr(session) as usize)
-                        .or_insert_with(|| (Arc::clone(session), Ok(())));
-                }
+                let Some(session) = &entry.session else { continue };
+                sessions
+                    .entry(Arc::as_ptr(session) as usize)
+                    .or_insert_with(|| (Arc::clone(session), Ok(())));
                 if entry.state == State::Waiting {
-                    lines.entry(ask.claim.name.clone()).or_insert_with(|| Ok(Line::default()));
+                    let line = (session.id.clone(), ask.claim.name.clone());
+                    lines.entry(line).or_insert_with(|| Ok(Line::default()));
                 }
             }
         }
         let confirming = join_all(sessions.values_mut().map(|(session, confirmed)| async {
             *confirmed = self.confirm(session).await;
         }));
-        let looking = join_all(lines.iter_mut().map(|(name, line)| async {
-            *line = self.store.line(name).await;
+        let looking = join_all(lines.iter_mut().map(|((session, name), line)| async {
+            *line = self.store.line_of(session, name).await;
         }));
         join(confirming, looking).await;
         asks.iter().map(|ask| self.renewed(ask, now, &sessions, &lines)).collect()
@@ -214,7 +217,7 @@ impl<S: Store> Inner<S> {
         ask: &Refresh,
         now: Moment,
         sessions: &BTreeMap<usize, (Arc<Session>, Result<()>)>,
-        lines: &BTreeMap<Name, Result<Line>>,
+        lines: &Lines,
     ) -> Result<Standing> {
         let id = ask.claim.id;
         let mut table = self.table();
@@ -230,7 +233,7 @@ impl<S: Store> Inner<S> {
         }
         let (place, stamp) = match &entry.state {
             State::Held(token) => (Place::Held(*token), 0),
-            _ => match lines.get(&ask.claim.name) {
+            _ => match lines.get(&(session.id.clone(), ask.claim.name.clone())) {
                 Some(Ok(line)) => (place(line, id), line.stamp),
                 Some(Err(error)) => return Err(error.clone()),
                 None => return Err(busy()),

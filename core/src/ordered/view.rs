@@ -24,7 +24,7 @@ pub(super) async fn page<S: Store>(inner: Arc<Inner<S>>, query: Query) -> Result
     names.truncate(query.limit);
     let next = if more { names.last().cloned() } else { None };
     let lines: Vec<_> = stream::iter(names)
-        .map(|name| async { (inner.store.line(&name).await, name) })
+        .map(|name| async { (look(&inner, &name).await, name) })
         .buffered(LINES_AT_A_TIME)
         .collect()
         .await;
@@ -34,6 +34,11 @@ pub(super) async fn page<S: Store>(inner: Arc<Inner<S>>, query: Query) -> Result
         queues.extend(view(line?, name, wall));
     }
     Ok(Page { queues, next })
+}
+
+async fn look<S: Store>(inner: &Inner<S>, name: &Name) -> Result<Line> {
+    let line = inner.store.line(name).await?;
+    inner.store.describe(line).await
 }
 
 /// One line; `None` if nobody stands in it.

@@ -30,18 +30,18 @@ pub(super) fn hints<S: Store>(inner: Arc<Inner<S>>, claim: ClaimRef) -> Hints {
 async fn next<S: Store>(inner: &Arc<Inner<S>>, claim: &ClaimRef) -> Option<Hint> {
     let mut pause = PAUSE.0;
     loop {
-        let (blockers, stamp) = {
+        let (blockers, stamp, session) = {
             let table = inner.table();
             let entry = table.alive(claim.id, inner.env.now())?;
             match &entry.state {
-                State::Waiting => entry.blockers.clone(),
+                State::Waiting => (entry.blockers.0.clone(), entry.blockers.1, entry.session.clone()?),
                 State::Held(token) => return Some(Hint::Held(*token)),
                 State::Entering | State::Revoked | State::Left => return None,
             }
         };
         let watched = blockers.iter().map(|key| inner.store.gone(&claim.name, key, stamp));
         select_all(watched).await;
-        match inner.store.line(&claim.name).await {
+        match inner.store.line_of(&session.id, &claim.name).await {
             Ok(line) => {
                 let now = inner.env.now();
                 // Its owner has not asked, so it does not live on by this.
