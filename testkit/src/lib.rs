@@ -43,6 +43,20 @@
 //! One alone is [`etcd::Etcd::start`]; [`etcd::Builder`] has passwords, users and TLS, and [`etcd::Cluster::cut_off`]
 //! takes a member away from the others.
 //!
+//! # Consul
+//! ```
+//! use leasehold_testkit::consul::Consul;
+//!
+//! # fn main() -> std::io::Result<()> {
+//! let consul = Consul::start()?;
+//! let session = consul.session(10)?;
+//! consul.api("PUT", &format!("/v1/kv/key?acquire={session}"), "value")?.ok()?;
+//! assert_eq!(consul.ctl(["kv", "get", "key"])?, "value\n");
+//! # Ok(())
+//! # }
+//! ```
+//! [`consul::Builder`] has tokens and TLS, and [`consul::Cluster::start`] are three, of which one leads.
+//!
 //! # A network
 //! ```
 //! use leasehold_testkit::proxy::Proxy;
@@ -62,6 +76,7 @@
 mod certificates;
 mod clock;
 pub mod etcd;
+pub mod consul;
 mod port;
 mod process;
 pub mod proxy;

@@ -23,7 +23,7 @@ pub(crate) fn program(name: &str) -> io::Result<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
         .map(|folder| folder.join(name))
-        .chain([cache().join("valkey").join(name)])
+        .chain(["valkey", "consul/usr/bin"].map(|folder| cache().join(folder).join(name)))
         .find(|file| file.is_file())
         .ok_or_else(|| missing(name))
 }
