@@ -75,8 +75,8 @@
 
 mod certificates;
 mod clock;
-pub mod etcd;
 pub mod consul;
+pub mod etcd;
 mod port;
 mod process;
 pub mod proxy;

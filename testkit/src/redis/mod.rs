@@ -12,7 +12,6 @@ use std::path::PathBuf;
 
 use nix::unistd::Pid;
 
-pub use crate::certificates::Certificates;
 pub use builder::Builder;
 pub use cluster::Cluster;
 pub use sentinels::Sentinels;
