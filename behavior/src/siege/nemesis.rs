@@ -49,11 +49,11 @@ pub(crate) fn rage(
         |ms| !matches!(stop.recv_timeout(Duration::from_millis(ms)), Err(RecvTimeoutError::Disconnected));
     while wait(rng.random_range(PEACE_MS)) {
         let Some(&fault) = faults.choose(&mut rng) else { continue };
-        let leader = ensemble.leader()?;
-        // Mostly the leader: that is where it hurts.
-        let others = rng.random_range(0..ensemble.members().len());
-        let victim = if rng.random_bool(0.7) { leader } else { others };
-        deeds.leaders += usize::from(victim == leader);
+        // Mostly the leader, if there is one: that is where it hurts.
+        let anyone = rng.random_range(0..ensemble.members().len());
+        let leader = ensemble.leader().ok();
+        let victim = leader.filter(|_| rng.random_bool(0.7)).unwrap_or(anyone);
+        deeds.leaders += usize::from(leader == Some(victim));
         let span = rng.random_range(TROUBLE_MS);
         strike(&**ensemble, fault, victim, &mut deeds, || wait(span))?;
     }
