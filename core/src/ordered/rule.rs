@@ -26,8 +26,9 @@ pub(super) enum Place {
 pub(super) fn place(line: &Line, id: ClaimId) -> Place {
     let Some(at) = line.contenders.iter().position(|c| c.id == Some(id)) else { return Place::Absent };
     let (ahead, own) = (&line.contenders[..at], &line.contenders[at]);
-    if let Some(other) = ahead.iter().find(|c| c.id.is_some() && c.capacity != own.capacity) {
-        return Place::Refused(Refusal::Capacity { current: other.capacity });
+    // The first one says how large it is: whoever came behind it and said otherwise is on its way out.
+    if let Some(first) = ahead.iter().find(|c| c.id.is_some()).filter(|c| c.capacity != own.capacity) {
+        return Place::Refused(Refusal::Capacity { current: first.capacity });
     }
     if at >= QUEUE_CLAIMS_MAX {
         return Place::Refused(Refusal::QueueFull { max: QUEUE_CLAIMS_MAX as u32 });
@@ -126,6 +127,13 @@ mod tests {
         line.contenders[1].capacity = 5;
         assert!(matches!(place(&line, ClaimId(0)), Place::Held(_)));
         assert_eq!(place(&line, ClaimId(1)), Place::Refused(Refusal::Capacity { current: 2 }));
+    }
+
+    #[test]
+    fn one_that_is_refused_does_not_have_others_refused() {
+        let mut line = line(3, &[1, 1, 1]);
+        line.contenders[1].capacity = 5;
+        assert!(matches!(place(&line, ClaimId(2)), Place::Held(_)));
     }
 
     #[test]

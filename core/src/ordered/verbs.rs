@@ -82,7 +82,7 @@ impl<S: Store> Inner<S> {
     async fn put_in_line(self: &Arc<Self>, claim: &Claim, now: Moment) -> Result<Standing> {
         self.look_at(now + claim.waiting_ttl());
         match self.enter(claim).await {
-            Ok((session, line)) => Ok(self.entered(claim, &session, &line, now)),
+            Ok((session, line)) => Ok(self.entered(claim, &session, &line, now).await),
             Err(error) => {
                 if error.outcome() == Outcome::NotApplied {
                     self.table().forget_unsent(claim.id);
@@ -137,7 +137,7 @@ impl<S: Store> Inner<S> {
     }
 
     /// A contender stands in line: how.
-    fn entered(
+    async fn entered(
         self: &Arc<Self>,
         claim: &Claim,
         session: &Arc<Session>,
@@ -146,23 +146,30 @@ impl<S: Store> Inner<S> {
     ) -> Standing {
         let place = place(line, claim.id);
         let key = line.contenders.iter().find(|c| c.id == Some(claim.id)).map(|c| c.key.clone());
-        let mut table = self.table();
-        if let Some(entry) = table.get_mut(claim.id) {
-            entry.key = key.clone();
-        }
-        if table.settle(claim.id, &place, line.stamp, now, Some(claim.ttl)) {
-            drop(table);
+        let stands = {
+            let mut table = self.table();
+            if let Some(entry) = table.get_mut(claim.id) {
+                entry.key = key.clone();
+            }
+            table.settle(claim.id, &place, line.stamp, now, Some(claim.ttl))
+        };
+        if stands {
             return standing(place, claim.ttl, session.left(now));
         }
-        drop(table);
-        // It has been left meanwhile, or has died, or is refused: either way its contender goes, in the background.
-        if let Some(key) = key {
+        // It has been left meanwhile, or has died, or is refused: either way its contender goes, whoever waits for that.
+        let going = key.map(|key| {
             let going = Going { id: claim.id, name: claim.name.clone(), key: Some(key) };
             let inner = Arc::clone(self);
-            self.runtime.spawn(async move { inner.exit(going).await });
-        }
+            self.runtime.spawn(async move { inner.exit(going).await })
+        });
         match place {
-            Place::Refused(why) => Standing::Refused(why),
+            Place::Refused(why) => {
+                // Who comes next in this very batch must not stand behind it. What fails is tried again.
+                if let Some(going) = going {
+                    drop(going.await);
+                }
+                Standing::Refused(why)
+            }
             _ => Standing::Gone,
         }
     }
@@ -314,7 +321,7 @@ impl<S: Store> Inner<S> {
 
     /// Lets a claim run out: whoever holds keeps its place until it can no longer believe in it.
     async fn revoke(&self, name: &Name, id: ClaimId) -> Result<()> {
-        let line = self.store.line(name).await?;
+        let line = self.look_closely(name).await?;
         let Some(key) = line.key_of(id) else { return Ok(()) };
         if !matches!(place(&line, id), Place::Held(_)) {
             // Whoever waits has nothing to believe in.

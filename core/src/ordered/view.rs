@@ -24,7 +24,7 @@ pub(super) async fn page<S: Store>(inner: Arc<Inner<S>>, query: Query) -> Result
     names.truncate(query.limit);
     let next = if more { names.last().cloned() } else { None };
     let lines: Vec<_> = stream::iter(names)
-        .map(|name| async { (look(&inner, &name).await, name) })
+        .map(|name| async { (inner.look_closely(&name).await, name) })
         .buffered(LINES_AT_A_TIME)
         .collect()
         .await;
@@ -36,9 +36,12 @@ pub(super) async fn page<S: Store>(inner: Arc<Inner<S>>, query: Query) -> Result
     Ok(Page { queues, next })
 }
 
-async fn look<S: Store>(inner: &Inner<S>, name: &Name) -> Result<Line> {
-    let line = inner.store.line(name).await?;
-    inner.store.describe(line).await
+impl<S: Store> Inner<S> {
+    /// A line with all that is known of others' contenders.
+    pub(super) async fn look_closely(&self, name: &Name) -> Result<Line> {
+        let line = self.store.line(name).await?;
+        self.store.describe(line).await
+    }
 }
 
 /// One line; `None` if nobody stands in it.
