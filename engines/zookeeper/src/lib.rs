@@ -1,0 +1,14 @@
+#![doc = include_str!("docs.md")]
+
+mod config;
+mod connect;
+mod engine;
+mod failure;
+mod layout;
+mod node;
+mod session;
+mod store;
+mod wire;
+
+pub use config::{Acl, Address, Config, Tls};
+pub use engine::{ZooKeeper, info};
