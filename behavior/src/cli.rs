@@ -18,8 +18,8 @@ const TEST_THREADS: usize = 12;
 #[derive(Parser)]
 #[command(name = "leasehold-behavior", args_conflicts_with_subcommands = true)]
 struct Args {
-    /// An engine to test: `memory:`, `sqlite:temp`, `sqlite:DIRECTORY` (for the tests' databases), `redis:temp` or
-    /// `valkey:temp` (which are started for the tests) or a server's URL, with layers behind it as in `memory:+chaos=7`. May be given more than once.
+    /// An engine to test: `memory:`, `sqlite:temp`, `sqlite:DIRECTORY` (for the tests' databases), `redis:temp`,
+    /// `valkey:temp` or `zookeeper:temp` (which are started for the tests) or a server's URL, with layers behind it as in `memory:+chaos=7`. May be given more than once.
     #[arg(long = "engine", value_name = "URL")]
     engines: Vec<Stack>,
     /// A layer around every engine: `chaos=SEED`. May be given more than once, the outermost last.

@@ -1,5 +1,7 @@
 //! What each test gets: an engine with nothing in it, and further engines on the same data.
 
+use std::any::Any;
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
@@ -7,6 +9,7 @@ use std::time::Duration;
 use leasehold::observe::Observer;
 use leasehold::{Client, Clock, Engine, EngineInfo, Env, Error, ErrorKind, Reach};
 use leasehold_testkit::redis::{Flavour, Redis};
+use leasehold_testkit::zookeeper::{TICK, ZooKeeper};
 use leasehold_testkit::{TempDir, Worker};
 use tokio::sync::Mutex;
 
@@ -39,7 +42,7 @@ pub(crate) struct Setup {
     only: Mutex<Option<Arc<dyn Engine>>>,
     dir: TempDir,
     /// What was started for the tests that run now.
-    _server: Option<Arc<Redis>>,
+    _server: Option<Running>,
 }
 
 impl Setup {
@@ -54,8 +57,21 @@ impl Setup {
                 let url = format!("sqlite:{}/locks.db", dir.path().display());
                 (dir, url, None)
             }
-            Some(("redis", "temp")) => with_server(&REDIS, Flavour::Redis)?,
-            Some(("valkey", "temp")) => with_server(&VALKEY, Flavour::Valkey)?,
+            Some(("redis", "temp")) => {
+                let redis = running(&REDIS, || Redis::builder().flavour(Flavour::Redis).start())?;
+                (leasehold_testkit::scratch()?, redis.url(), Some(redis as Running))
+            }
+            Some(("valkey", "temp")) => {
+                let valkey = running(&VALKEY, || Redis::builder().flavour(Flavour::Valkey).start())?;
+                (leasehold_testkit::scratch()?, valkey.url(), Some(valkey as Running))
+            }
+            Some(("zookeeper", "temp")) => {
+                // Long enough a session for the TTLs of the tests.
+                let start = || ZooKeeper::builder().option("maxSessionTimeout", "60000").start();
+                let zookeeper = running(&ZOOKEEPER, start)?;
+                let url = format!("{}?tick={}ms", zookeeper.url(), TICK.as_millis());
+                (leasehold_testkit::scratch()?, url, Some(zookeeper as Running))
+            }
             _ => (leasehold_testkit::scratch()?, stack.engine.clone(), None),
         };
         let first = open(&url).await?;
@@ -222,20 +238,24 @@ impl Setup {
 
 /// The servers that are running: one of a kind, which all tests share that run at a time. Tests have names of their
 /// own for their locks.
-static REDIS: Running = Running::new(Weak::new());
-static VALKEY: Running = Running::new(Weak::new());
+static REDIS: Share<Redis> = Share::new(Weak::new());
+static VALKEY: Share<Redis> = Share::new(Weak::new());
+static ZOOKEEPER: Share<ZooKeeper> = Share::new(Weak::new());
 
-type Running = std::sync::Mutex<Weak<Redis>>;
+type Share<S> = std::sync::Mutex<Weak<S>>;
 
-/// A folder, the URL of the server of this kind, and the server itself: started if it is not running.
-fn with_server(running: &Running, flavour: Flavour) -> Verdict<(TempDir, String, Option<Arc<Redis>>)> {
-    let mut running = running.lock().unwrap_or_else(PoisonError::into_inner);
-    let server = match running.upgrade() {
+/// A server, of whatever kind, that is held so that it goes on.
+type Running = Arc<dyn Any + Send + Sync>;
+
+/// The server of this kind, started if it is not running.
+fn running<S>(share: &Share<S>, start: impl FnOnce() -> io::Result<S>) -> io::Result<Arc<S>> {
+    let mut share = share.lock().unwrap_or_else(PoisonError::into_inner);
+    let server = match share.upgrade() {
         Some(server) => server,
-        None => Arc::new(Redis::builder().flavour(flavour).start()?),
+        None => Arc::new(start()?),
     };
-    *running = Arc::downgrade(&server);
-    Ok((leasehold_testkit::scratch()?, server.url(), Some(server)))
+    *share = Arc::downgrade(&server);
+    Ok(server)
 }
 
 /// Awaits what must happen.

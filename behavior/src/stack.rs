@@ -51,7 +51,7 @@ pub(crate) enum Weather {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stack {
     /// An engine URL, except that `sqlite:` is followed by the directory for the tests' databases, or by `temp`. What
-    /// is called `redis:temp` and `valkey:temp` is started for the tests.
+    /// is called `redis:temp`, `valkey:temp` and `zookeeper:temp` is started for the tests.
     pub(crate) engine: String,
     pub(crate) layers: Vec<Layer>,
 }

@@ -25,6 +25,8 @@ pub const SCHEMES: &[&str] = &[
     "redlock",
     #[cfg(feature = "sqlite")]
     "sqlite",
+    #[cfg(feature = "zookeeper")]
+    "zookeeper",
 ];
 
 /// What each engine of this build can do and guarantees, in the order of [`SCHEMES`].
@@ -37,11 +39,13 @@ pub fn engines() -> Vec<EngineInfo> {
         leasehold_quorum::info(leasehold_redis::info()),
         #[cfg(feature = "sqlite")]
         leasehold_sqlite::info().clone(),
+        #[cfg(feature = "zookeeper")]
+        leasehold_zookeeper::info().clone(),
     ]
 }
 
 /// Connects to the engine of this URL: `memory:`, `sqlite:` (the default place), `sqlite:PATH`, `redis://HOST` and its
-/// like, `redlock://A,B,C`; each as far as its feature is on.
+/// like, `redlock://A,B,C`, `zookeeper://A,B,C/CHROOT`; each as far as its feature is on.
 ///
 /// Awaiting the result connects; the methods of [`Connect`] set what else is wanted first.
 ///
@@ -151,6 +155,11 @@ pub async fn open(url: &str) -> Result<Arc<dyn Engine>> {
         "sqlite" => {
             let config = leasehold_sqlite::Config::from_url(url)?;
             Ok(Arc::new(leasehold_sqlite::Sqlite::open(config, Env::system()).await?))
+        }
+        #[cfg(feature = "zookeeper")]
+        "zookeeper" => {
+            let config = leasehold_zookeeper::Config::from_url(url)?;
+            Ok(Arc::new(leasehold_zookeeper::ZooKeeper::open(config, Env::system()).await?))
         }
         unknown => Err(Error::new(
             ErrorKind::InvalidInput,

@@ -34,6 +34,7 @@
 //! | `memory:` | the tasks of one process | efficiency | nothing outlives the process |
 //! | `sqlite:`, `sqlite:PATH` | the processes of one machine | correctness | no server; feature `sqlite` |
 //! | `redis://`, `rediss://`, `redis+unix:`, `redis+sentinel://`, `redis+cluster://` | many machines | efficiency | feature `redis` |
+//! | `zookeeper://A,B,C/CHROOT` | many machines | correctness | excludes Curator's and kazoo's locks; feature `zookeeper` |
 //! | `redlock://A,B,C` | many machines | efficiency | a majority of independent Redis servers; feature `redlock` |
 //!
 //! # No lease is enough
@@ -61,3 +62,5 @@ pub use leasehold_quorum as quorum;
 pub use leasehold_redis as redis;
 #[cfg(feature = "sqlite")]
 pub use leasehold_sqlite as sqlite;
+#[cfg(feature = "zookeeper")]
+pub use leasehold_zookeeper as zookeeper;

@@ -89,9 +89,9 @@ impl Fault for NewcomerCutsHolder {
 
     async fn refresh(&self, to: &Inner, ask: Refresh) -> Result<Standing> {
         let standing = to.refresh(ask.clone()).await?;
-        if let Standing::Queued { look_again, .. } = standing {
+        if let Standing::Queued { .. } = standing {
             let holder = self.0.all().into_iter().find(|c| c.name == ask.claim.name && c.id != ask.claim.id);
-            if let Some(holder) = holder.filter(|c| look_again < c.ttl * 3 / 4) {
+            if let Some(holder) = holder {
                 to.leave(Leave { claim: holder.key(), manner: Manner::Evict }).await?;
             }
         }
