@@ -3,9 +3,12 @@
 mod config;
 mod connect;
 mod engine;
+mod enter;
 mod failure;
 mod layout;
+mod line;
 mod node;
+mod own;
 mod session;
 mod store;
 mod wire;
