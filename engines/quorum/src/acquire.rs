@@ -4,15 +4,18 @@
 //! claim that is not alone waits in the queue of the first node that answers, and nowhere else; when it is the head
 //! there, it asks the others again.
 
+use std::future::poll_fn;
+use std::ops::RangeInclusive;
 use std::slice;
 use std::sync::Arc;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use leasehold_core::claim::{CAPACITY_MAX, WAITING_TTL_MAX};
 use leasehold_core::engine::Standing;
 use leasehold_core::{Claim, ClaimRef, Error, ErrorKind, Moment, Refresh, Result, Token};
 
-use crate::roll::Entry;
+use crate::roll::{Entry, id_of};
 use crate::round::{PerNode, Round};
 use crate::shared::Shared;
 use crate::tally::{self, Turn};
@@ -56,33 +59,41 @@ struct Busy<'a>(&'a Shared, &'a ClaimRef);
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        self.0.roll.with(self.1.id, |entry| entry.busy = false);
+        let waiting = self.0.roll.with(self.1.id, |entry| {
+            entry.busy = false;
+            std::mem::take(&mut entry.waiting)
+        });
+        waiting.into_iter().flatten().for_each(Waker::wake);
     }
 }
 
-/// A round that is under way. If nobody waits for it any more, the tail completes what has not been answered.
-struct Asking<'a> {
-    shared: &'a Arc<Shared>,
+/// One round of asking. If nobody waits for it any more, the tail completes what has not been answered.
+struct Asked<'a> {
+    shared: &'a Shared,
     key: &'a ClaimRef,
-    tries: PerNode<u16>,
-    until: Moment,
-    round: Round<Standing>,
-}
-
-impl Drop for Asking<'_> {
-    fn drop(&mut self) {
-        let round = std::mem::replace(&mut self.round, Round::new());
-        self.shared.finish_all(self.key, &self.tries, round, self.until);
-    }
-}
-
-/// One round of asking.
-struct Asked {
     round: Round<Standing>,
     /// Under which tries.
     tries: PerNode<u16>,
+    /// In whose queue it has waited.
+    queue: Option<usize>,
+    /// When what has been joined is dead.
+    until: Moment,
     proposed: Token,
-    turn: Turn,
+}
+
+impl Asked<'_> {
+    fn take(&mut self) -> Round<Standing> {
+        std::mem::replace(&mut self.round, Round::new())
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        if !self.round.is_answered() {
+            let round = self.take();
+            self.shared.finish_all(self.key, &self.tries, round, self.until);
+        }
+    }
 }
 
 /// Refuses what a majority cannot keep.
@@ -114,7 +125,7 @@ impl Shared {
         let (key, now) = (claim.key(), self.env.now());
         let known = self.roll.enter(claim, self.nodes.len(), now, |entry| Known::of(entry));
         let standing = match known {
-            Known::Fresh => return self.rise(&key, claim.ttl, false).await,
+            Known::Fresh => return self.begin(&key, claim.ttl).await,
             Known::Held(_) => self.renew_one(&key, claim.ttl).await,
             Known::Waits(..) => self.look(&key, claim.ttl).await,
             Known::Leaving => Ok(Standing::Gone),
@@ -127,31 +138,81 @@ impl Shared {
         let start = self.env.rng.next() as u16;
         let again = |entry: &mut Entry| entry.tries.iter_mut().for_each(|nth| *nth = start);
         self.roll.enter(claim, self.nodes.len(), self.env.now(), again);
-        self.rise(&key, claim.ttl, false).await
+        self.begin(&key, claim.ttl).await
+    }
+
+    /// Asks for the first time. Where others were found waiting, the first node is asked alone whether they still are:
+    /// who asks all nodes for nothing is in the way of whoever's turn it is.
+    async fn begin(self: &Arc<Self>, key: &ClaimRef, ttl: Duration) -> Result<Standing> {
+        if !self.crowd.is_at(&key.name) {
+            return self.rise(key, ttl, false).await;
+        }
+        let first = self.nodes.iter().position(|node| !node.is_suspect()).unwrap_or(0);
+        let Some(busy) = self.turn(key).await else { return Ok(Standing::Gone) };
+        let proposed = self.propose(0)?;
+        let Some(mut asked) = self.send(key, ttl, false, proposed, first..=first) else {
+            return Ok(Standing::Gone);
+        };
+        let patience = self.config.patience(ttl.min(WAITING_TTL_MAX));
+        asked
+            .round
+            .until(&self.nodes, &self.env, patience, 1, |round| {
+                round.is_settled(&self.nodes, 1).then_some(())
+            })
+            .await;
+        let answer = asked.round.calls[0].answers.pop();
+        let waits = matches!(answer, Some(Ok(Standing::Held { .. } | Standing::Queued { .. })));
+        self.roll.with(key.id, |entry| {
+            if waits {
+                entry.waits_at(first);
+            }
+            entry.scattered = !waits;
+        });
+        if let Some(Ok(standing @ Standing::Queued { .. })) = answer {
+            return Ok(standing);
+        }
+        self.crowd.set(&key.name, false);
+        drop((asked, busy));
+        self.rise(key, ttl, waits).await
     }
 
     /// Looks how a claim stands that waits.
     pub(crate) async fn look(self: &Arc<Self>, key: &ClaimRef, ttl: Duration) -> Result<Standing> {
-        let asked = self.roll.with(key.id, |entry| match Known::of(entry) {
-            Known::Waits(node, hinted) if !hinted || entry.busy => Some((node, entry.key(node))),
-            _ => None,
-        });
-        // Who has been told that it is the head asks all nodes at once.
-        let Some(Some((node, claim))) = asked else { return self.rise(key, ttl, true).await };
-        let ask = Refresh { claim, ttl, raise: None };
-        let mut round = Round::new();
-        round.ask(node, self.nodes[node].engine.refresh(slice::from_ref(&ask)));
-        let patience = self.config.patience(ttl.min(WAITING_TTL_MAX));
-        round
-            .until(&self.nodes, &self.env, patience, |round| round.is_settled(&self.nodes, 1).then_some(()))
-            .await;
-        // It may have been asked for so long that the claim waits elsewhere by now, or under another id.
-        let ours = |entry: &mut Entry| {
-            matches!(Known::of(entry), Known::Waits(at, _) if at == node) && entry.key(node) == ask.claim
-        };
-        if self.roll.with(key.id, ours) != Some(true) {
-            return Err(self.busy("refresh", key));
+        loop {
+            let asked = self.roll.with(key.id, |entry| match Known::of(entry) {
+                Known::Waits(node, hinted) if !hinted || entry.busy => Some((node, entry.key(node))),
+                _ => None,
+            });
+            // Who has been told that it is the head asks all nodes at once.
+            let Some(Some((node, claim))) = asked else { return self.rise(key, ttl, true).await };
+            let ask = Refresh { claim, ttl, raise: None };
+            let mut round = Round::new();
+            round.ask(node, self.nodes[node].engine.refresh(slice::from_ref(&ask)));
+            let patience = self.config.patience(ttl.min(WAITING_TTL_MAX));
+            round
+                .until(&self.nodes, &self.env, patience, 1, |round| {
+                    round.is_settled(&self.nodes, 1).then_some(())
+                })
+                .await;
+            // It may have been asked for so long that the claim waits elsewhere by now, or under another id.
+            let ours = |entry: &mut Entry| {
+                matches!(Known::of(entry), Known::Waits(at, _) if at == node) && entry.key(node) == ask.claim
+            };
+            match self.roll.with(key.id, ours) {
+                Some(true) => return self.place(key, ttl, round).await,
+                Some(false) => {}
+                None => return Ok(Standing::Gone),
+            }
         }
+    }
+
+    /// What the queue's node says of a claim that waits there.
+    async fn place(
+        self: &Arc<Self>,
+        key: &ClaimRef,
+        ttl: Duration,
+        mut round: Round<Standing>,
+    ) -> Result<Standing> {
         match round.calls[0].answers.pop() {
             Some(Ok(Standing::Held { token, .. })) => {
                 self.note(token);
@@ -190,51 +251,43 @@ impl Shared {
         ttl: Duration,
         renews: bool,
     ) -> Result<Standing> {
-        let known = self.roll.with(key.id, |entry| {
-            let free = !std::mem::replace(&mut entry.busy, true);
-            (free, Known::of(entry))
-        });
-        match known {
-            None => return Ok(Standing::Gone),
-            Some((false, _)) => return Err(self.busy("lock", key)),
+        let Some(busy) = self.turn(key).await else { return Ok(Standing::Gone) };
+        match self.roll.with(key.id, |entry| Known::of(entry)) {
             // Another request was first.
-            Some((true, Known::Held(_))) => {
-                drop(Busy(self, key));
+            Some(Known::Held(_)) => {
+                drop(busy);
                 return self.renew_one(key, ttl).await;
             }
-            Some((true, Known::Leaving)) => {
-                drop(Busy(self, key));
-                return Ok(Standing::Gone);
-            }
-            Some((true, _)) => {}
+            Some(Known::Leaving) | None => return Ok(Standing::Gone),
+            Some(Known::Waits(..) | Known::Fresh) => {}
         }
-        let _busy = Busy(self, key);
         let patience = self.config.patience(ttl.min(WAITING_TTL_MAX));
         let (began, mut lags, mut raises, mut before) = (self.env.now(), 0, 0, 0);
         loop {
             let sent = self.env.now();
-            let Asked { round, tries, proposed, turn } =
-                self.ask(key, ttl, renews, raises, &mut before).await?;
-            let took = self.env.now().since(sent);
+            let Some((mut asked, turn)) = self.ask(key, ttl, renews, raises, &mut before).await? else {
+                return Ok(Standing::Gone);
+            };
+            let now = self.env.now();
+            let (took, until) = (now.since(sent), asked.until);
             if self.roll.with(key.id, |entry| entry.leaving) != Some(false) {
                 // Its owner has let go of it meanwhile.
-                self.finish_all(key, &tries, round, sent + ttl);
                 return Ok(Standing::Gone);
             }
             match turn {
                 Turn::Held(ttl) => {
+                    let token = asked.proposed;
                     self.roll.with(key.id, |entry| {
-                        entry.accepted = Some(proposed);
+                        entry.accepted = Some(token);
                         entry.hinted = false;
-                        entry.lives = tally::tokens(&tally::votes(&round, 0, self.nodes.len()));
+                        entry.lives = tally::tokens(&tally::votes(&asked.round, 0, self.nodes.len()));
                     });
-                    self.finish_all(key, &tries, round, sent + ttl);
-                    let ttl = (self.config.rules.ttl)(ttl, self.env.now().since(began));
-                    return Ok(Standing::Held { token: proposed, ttl });
+                    let ttl = (self.config.rules.ttl)(ttl, now.since(began));
+                    return Ok(Standing::Held { token, ttl });
                 }
                 Turn::Raise if raises < RAISES_MAX => {
                     raises += 1;
-                    self.finish_all(key, &tries, round, sent + ttl);
+                    drop(asked);
                     if raises > 2 {
                         self.pause(took, raises).await;
                     }
@@ -244,96 +297,123 @@ impl Shared {
                         entry.waits_at(node);
                         (entry.hinted, entry.vain, entry.misses) = (false, 0, 0);
                     });
-                    self.withdraw(key, Some(node), round, sent + ttl);
+                    self.crowd.set(&key.name, true);
+                    self.withdraw(key, Some(node), asked.take(), until);
                     return Ok(Standing::Queued { ahead, ttl, look_again });
                 }
-                Turn::Lags { node } if lags < LAGS_MAX && self.env.now().since(began) < patience => {
+                Turn::Lags { node } if lags < LAGS_MAX && now.since(began) < patience => {
                     lags += 1;
                     self.roll.with(key.id, |entry| entry.waits_at(node));
-                    self.finish_all(key, &tries, round, sent + ttl);
+                    drop(asked);
                     self.pause(took, lags).await;
                 }
-                Turn::Raise | Turn::Lags { .. } => return Ok(self.yields(key, ttl, round)),
+                Turn::Raise | Turn::Lags { .. } => return Ok(self.yields(key, ttl, asked.take())),
                 Turn::Refused(why) => {
-                    self.give_up(key, round, sent + ttl);
+                    self.give_up(key, asked.take(), until);
                     return Ok(Standing::Refused(why));
                 }
                 Turn::Gone => {
-                    self.give_up(key, round, sent + ttl);
+                    self.give_up(key, asked.take(), until);
                     return Ok(Standing::Gone);
                 }
                 Turn::Unreachable => {
-                    let error = self.failure("lock", &round, 0);
+                    let error = self.failure("lock", &asked.round, 0);
                     // A place in a queue is kept: the other nodes may be back before it ends.
                     let queue = self.roll.with(key.id, |entry| entry.queue).flatten();
-                    self.withdraw(key, queue, round, sent + ttl);
+                    self.withdraw(key, queue, asked.take(), until);
                     return Err(error);
                 }
             }
         }
     }
 
-    /// One round: each node is asked for the claim and to accept a token.
-    async fn ask(
-        self: &Arc<Self>,
-        key: &ClaimRef,
+    /// One round: each node is asked for the claim and to accept a token. `None` if its owner has let go of it.
+    async fn ask<'a>(
+        &'a self,
+        key: &'a ClaimRef,
         ttl: Duration,
         renews: bool,
         raises: u32,
         before: &mut usize,
-    ) -> Result<Asked> {
+    ) -> Result<Option<(Asked<'a>, Turn)>> {
         // The further the others are, the more come in between.
         let gap = if raises == 0 { 0 } else { self.env.rng.next() as u64 % (1 << (2 * raises)) };
         let proposed = self.propose(gap)?;
-        let known = self.roll.with(key.id, |entry| {
-            entry.until = entry.until.max(self.env.now() + ttl);
-            let keys: PerNode<_> = (0..self.nodes.len()).map(|n| entry.key(n)).collect();
-            entry.scattered = true;
-            (!entry.leaving).then(|| (entry.claim.clone(), entry.queue, keys, entry.tries.clone()))
-        });
-        // Its owner has let go of it meanwhile.
-        let Some(Some((claim, queue, keys, tries))) = known else { return Err(self.busy("lock", key)) };
-        let mut claim = Claim { ttl, raise: Some(proposed), ..claim };
-        let (shared, until) = (self, self.env.now() + ttl);
-        let mut asking = Asking { shared, key, tries, until, round: Round::new() };
-        let round = &mut asking.round;
-        for (node, at) in keys.into_iter().enumerate() {
-            let engine = &self.nodes[node].engine;
-            // What has died in its queue must not be queued anew.
-            let reply = if renews && queue == Some(node) {
-                engine.refresh(&[Refresh { claim: at, ttl, raise: Some(proposed) }])
-            } else {
-                claim.id = at.id;
-                engine.join(slice::from_ref(&claim))
-            };
-            round.ask(node, reply);
-        }
-        let rules = &self.config.rules;
-        let turn = round
-            .until(&self.nodes, &self.env, self.config.patience(ttl), |round| {
+        let Some(mut asked) = self.send(key, ttl, renews, proposed, 0..=self.nodes.len() - 1) else {
+            return Ok(None);
+        };
+        let (rules, enough, queue) = (&self.config.rules, self.majority(), asked.queue.filter(|_| renews));
+        let turn = asked
+            .round
+            .until(&self.nodes, &self.env, self.config.patience(ttl), enough, |round| {
                 let votes = tally::votes(round, 0, self.nodes.len());
                 let count = tally::count(&votes, proposed, !(rules.one_token)());
                 let accepted = (rules.votes)(*before, count.accepted);
-                let settled = round.is_settled(&self.nodes, self.majority());
+                let settled = round.is_settled(&self.nodes, enough);
                 if settled {
                     *before = accepted;
                 }
-                tally::turn(&votes, &self.nodes, &count, accepted, queue.filter(|_| renews), settled)
+                tally::turn(&votes, &self.nodes, &count, accepted, queue, settled)
             })
             .await
             .unwrap_or(Turn::Unreachable);
-        let round = std::mem::replace(&mut asking.round, Round::new());
-        let tries = std::mem::take(&mut asking.tries);
-        for (_, answer) in round.answers(0) {
+        for (_, answer) in asked.round.answers(0) {
             if let Ok(Standing::Held { token, .. }) = answer {
                 self.note(*token);
             }
         }
-        let mut proposed = proposed;
         if !(rules.one_token)() {
-            proposed = highest(&round).unwrap_or(proposed);
+            asked.proposed = highest(&asked.round).unwrap_or(proposed);
         }
-        Ok(Asked { round, tries, proposed, turn })
+        Ok(Some((asked, turn)))
+    }
+
+    /// Asks some nodes for a claim and to accept a token. `None` if its owner has let go of it.
+    fn send<'a>(
+        &'a self,
+        key: &'a ClaimRef,
+        ttl: Duration,
+        renews: bool,
+        proposed: Token,
+        nodes: RangeInclusive<usize>,
+    ) -> Option<Asked<'a>> {
+        let until = self.env.now() + ttl;
+        let known = self.roll.with(key.id, |entry| {
+            entry.until = entry.until.max(until);
+            entry.scattered = true;
+            (!entry.leaving).then(|| (entry.claim.clone(), entry.queue, entry.tries.clone()))
+        });
+        let (claim, queue, tries) = known.flatten()?;
+        let mut claim = Claim { ttl, raise: Some(proposed), ..claim };
+        let mut asked = Asked { shared: self, key, round: Round::new(), tries, queue, until, proposed };
+        for node in nodes {
+            let engine = &self.nodes[node].engine;
+            claim.id = id_of(key.id, asked.tries[node]);
+            // What has died in its queue must not be queued anew.
+            let reply = if renews && queue == Some(node) {
+                engine.refresh(&[Refresh { claim: claim.key(), ttl, raise: Some(proposed) }])
+            } else {
+                engine.join(slice::from_ref(&claim))
+            };
+            asked.round.ask(node, reply);
+        }
+        Some(asked)
+    }
+
+    /// Waits until no other request changes what is known of a claim; `None` if nothing is known.
+    async fn turn<'a>(&'a self, key: &'a ClaimRef) -> Option<Busy<'a>> {
+        let turn = poll_fn(|cx| {
+            let turn = self.roll.with(key.id, |entry| {
+                if entry.busy {
+                    entry.waiting.push(cx.waker().clone());
+                    return Poll::Pending;
+                }
+                entry.busy = true;
+                Poll::Ready(())
+            });
+            turn.map_or(Poll::Ready(None), |turn| turn.map(Some))
+        });
+        turn.await.map(|()| Busy(self, key))
     }
 
     /// The head of a queue that others keep from a majority lets go of all but its place there: perhaps they wait

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use leasehold_core::{Engine, Error, ErrorKind, Result};
 
+use crate::bell::ROPES_MAX;
 use crate::rules::Rules;
 
 /// The fewest nodes of which a majority survives the loss of one.
@@ -55,6 +56,12 @@ pub(crate) fn check(nodes: &[(String, Arc<dyn Engine>)]) -> Result<Vec<String>> 
                 "a quorum of {count} nodes survives the loss of none; name {NODES_MIN}, better 5, \
                  independent nodes, or connect to a single one"
             ),
+        ));
+    }
+    if count > ROPES_MAX {
+        return Err(refuse(
+            ErrorKind::InvalidInput,
+            format!("a quorum has at most {ROPES_MAX} nodes, not {count}; 5 survive the loss of 2"),
         ));
     }
     for (at, (label, engine)) in nodes.iter().enumerate() {

@@ -31,7 +31,7 @@ struct Life {
 
 impl Drop for Life {
     fn drop(&mut self) {
-        self.shared.errands.close();
+        self.shared.leftovers.close();
     }
 }
 

@@ -1,8 +1,6 @@
 //! How claims are left: by their owner at all nodes, and in vain tries at those that do not matter.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 
 use futures_util::future::join_all;
 use leasehold_core::claim::Manner;
@@ -10,14 +8,14 @@ use leasehold_core::engine::{Query, Standing};
 use leasehold_core::{Batch, ClaimRef, Leave, Moment, Result};
 
 use crate::roll::is_same;
-use crate::round::{PerNode, Round};
+use crate::round::{Call, PerNode, Round};
 use crate::shared::Shared;
-use crate::tail::{Straggler, at_node};
+use crate::tail::{Leftover, Work, at_node};
 
 /// What is known of a claim that leaves.
 struct Departure {
-    /// By node, what stands there.
-    leaves: PerNode<Option<Leave>>,
+    /// Under which try it stands, by node.
+    tries: PerNode<Option<u16>>,
     /// When that is dead at the latest.
     until: Moment,
 }
@@ -26,31 +24,20 @@ impl Shared {
     /// Ends claims.
     pub(crate) async fn leave(self: &Arc<Self>, asked: &[Leave]) -> Batch<Result<()>> {
         let departures: Batch<Option<Departure>> = asked.iter().map(|leave| self.departs(leave)).collect();
-        let mut rounds: Round<()> = Round::new();
-        let mut sent: PerNode<(Batch<usize>, Batch<Leave>)> = PerNode::new();
+        let mut round: Round<()> = Round::new();
         // The first node, where others wait, goes last: the next in its queue then finds the others free.
         for node in (0..self.nodes.len()).rev() {
-            let mut items: (Batch<usize>, Batch<Leave>) = Default::default();
-            for (at, departure) in departures.iter().enumerate() {
-                if let Some(departure) = departure
-                    && let Some(leave) = &departure.leaves[node]
-                {
-                    items.0.push(at);
-                    items.1.push(leave.clone());
-                }
-            }
-            if !items.0.is_empty() {
-                rounds.ask(node, self.nodes[node].engine.leave(&items.1));
-                sent.push(items);
+            let leaves = leaves_at(node, asked, &departures);
+            if !leaves.is_empty() {
+                round.ask(node, self.nodes[node].engine.leave(&leaves));
             }
         }
-        let strangers =
-            departures.iter().zip(asked).enumerate().filter(|(_, (departure, _))| departure.is_none());
-        let strangers: Batch<usize> = strangers.map(|(at, _)| at).collect();
-        let left = self.await_leaves(asked, &departures, rounds, sent);
-        if strangers.is_empty() {
+        let left = self.await_leaves(asked, &departures, round);
+        if departures.iter().all(Option::is_some) {
             return left.await;
         }
+        let strangers = departures.iter().enumerate().filter(|(_, departure)| departure.is_none());
+        let strangers: Batch<usize> = strangers.map(|(at, _)| at).collect();
         let unlocks = join_all(strangers.iter().map(|&at| self.unlock(&asked[at])));
         let (mut answers, unlocked) = futures_util::future::join(left, unlocks).await;
         for (at, answer) in strangers.into_iter().zip(unlocked) {
@@ -61,8 +48,7 @@ impl Shared {
 
     /// What is known of a claim that leaves; `None` if another process joined it.
     fn departs(&self, leave: &Leave) -> Option<Departure> {
-        let id = leave.claim.id;
-        self.roll.with(id, |entry| {
+        self.roll.with(leave.claim.id, |entry| {
             if leave.manner != Manner::Revoke {
                 entry.leaving = true;
             }
@@ -70,42 +56,46 @@ impl Shared {
                 // A waiter stands in one queue only, unless it is just asking the others.
                 let stands =
                     entry.accepted.is_some() || entry.scattered || entry.queue.is_none_or(|q| q == node);
-                stands.then(|| at_node(&leave.claim, *nth, leave.manner))
+                stands.then_some(*nth)
             };
-            Departure { leaves: entry.tries.iter().enumerate().map(at).collect(), until: entry.until }
+            Departure { tries: entry.tries.iter().enumerate().map(at).collect(), until: entry.until }
         })
     }
 
-    /// Waits until a majority has confirmed; what others have not is repeated in the background.
+    /// Waits until a majority has confirmed, and the first node among them: who asks from now on is not kept out by
+    /// what has left. What others have not confirmed is repeated in the background.
     async fn await_leaves(
         self: &Arc<Self>,
         asked: &[Leave],
         departures: &[Option<Departure>],
         mut round: Round<()>,
-        sent: PerNode<(Batch<usize>, Batch<Leave>)>,
     ) -> Batch<Result<()>> {
         let until = departures.iter().flatten().map(|known| known.until).max().unwrap_or(Moment::BOOT);
         if !round.calls.is_empty() {
             let patience = self.config.patience(self.info.ttl_max);
             let enough = round.calls.len().min(self.majority());
-            let settled = |round: &Round<()>| round.is_settled(&self.nodes, enough).then_some(());
-            round.until(&self.nodes, &self.env, patience, settled).await;
+            let confirmed = |round: &Round<()>| {
+                let mut calls = round.calls.iter().filter(|call| !self.nodes[call.node].is_suspect());
+                calls.next_back().is_some_and(Call::is_certain)
+                    && round.calls.iter().filter(|call| call.is_certain()).count() >= enough
+            };
+            let settled = |round: &Round<()>| {
+                (confirmed(round) || round.is_settled(&self.nodes, enough)).then_some(())
+            };
+            round.until(&self.nodes, &self.env, patience, enough, settled).await;
         }
         let mut confirmed: Batch<(usize, usize)> = asked.iter().map(|_| (0, 0)).collect();
-        let mut first_error = None;
-        for (call, (items, leaves)) in round.calls.iter_mut().zip(sent) {
-            let mut certain = true;
-            for (nth, at) in items.iter().enumerate() {
-                let ok = call.answers.get(nth).is_some_and(Result::is_ok);
-                confirmed[*at].0 += usize::from(ok);
-                confirmed[*at].1 += 1;
-                certain &= ok;
-            }
-            if !certain {
-                let (shared, node, under_way) = (Arc::clone(self), call.node, call.reply.take());
-                self.errands.add(async move { shared.leave_until(node, leaves, under_way, until).await });
+        for call in &round.calls {
+            let there = |departure: &Option<Departure>| {
+                departure.as_ref().is_some_and(|known| known.tries[call.node].is_some())
+            };
+            let items = confirmed.iter_mut().zip(departures).filter(|(_, departure)| there(departure));
+            for (nth, ((ok, of), _)) in items.enumerate() {
+                *ok += usize::from(call.answers.get(nth).is_some_and(Result::is_ok));
+                *of += 1;
             }
         }
+        let mut first_error = None;
         let mut answers = Batch::with_capacity(asked.len());
         for (leave, (ok, of)) in asked.iter().zip(confirmed) {
             if ok >= of.min(self.majority()) {
@@ -118,6 +108,11 @@ impl Shared {
                 answers.push(Err(error.clone()));
             }
         }
+        let rest = round.calls.into_iter().filter(|call| !call.is_certain()).map(|call| {
+            let leaves = leaves_at(call.node, asked, departures);
+            Leftover { node: call.node, until, work: Work::Leave { leaves, reply: call.reply } }
+        });
+        self.leftovers.extend(rest);
         answers
     }
 
@@ -160,7 +155,7 @@ impl Shared {
         self: &Arc<Self>,
         key: &ClaimRef,
         keep: Option<usize>,
-        mut round: Round<Standing>,
+        round: Round<Standing>,
         until: Moment,
     ) {
         let fresh_ids = (self.config.rules.fresh_ids)();
@@ -178,37 +173,16 @@ impl Shared {
         });
         let Some(tries) = tries else { return };
         let mut settled: PerNode<bool> = self.nodes.iter().map(|_| false).collect();
-        for call in &mut round.calls {
-            let node = call.node;
-            // The `leave` goes now, and again when the `join` has been answered: it may have overtaken it.
-            if let Some(reply) = call.reply.take() {
-                self.finish(Straggler { node, key: key.clone(), nth: tries[node], reply }, until);
-            }
+        for call in &round.calls {
             let stands =
                 |answer: &Result<Standing>| !matches!(answer, Ok(Standing::Refused(_) | Standing::Gone));
-            settled[node] |= !call.answers.first().is_none_or(stands);
+            settled[call.node] |= !call.answers.first().is_none_or(stands);
         }
         for node in (0..self.nodes.len()).rev().filter(|&node| Some(node) != keep && !settled[node]) {
             self.let_go(node, at_node(key, tries[node], Manner::Evict), until);
         }
-    }
-
-    /// Leaves one node; nobody waits for it.
-    pub(crate) fn let_go(self: &Arc<Self>, node: usize, leave: Leave, until: Moment) {
-        if !(self.config.rules.leaves)() {
-            return;
-        }
-        let leaves = Batch::from_iter([leave]);
-        let mut reply = self.nodes[node].engine.leave(&leaves);
-        // An engine that is done at once needs no errand.
-        let polled = Pin::new(&mut reply).poll(&mut Context::from_waker(Waker::noop()));
-        let under_way = match polled {
-            Poll::Ready(answers) if answers.iter().all(Result::is_ok) => return,
-            Poll::Ready(_) => None,
-            Poll::Pending => Some(reply),
-        };
-        let shared = Arc::clone(self);
-        self.errands.add(async move { shared.leave_until(node, leaves, under_way, until).await });
+        // The `leave` has gone, and goes again when the `join` has been answered: it may have overtaken it.
+        self.finish_all(key, &tries, round, until);
     }
 
     /// Leaves all nodes: the claim is over.
@@ -218,18 +192,20 @@ impl Shared {
     }
 
     /// Has the `join`s completed that nobody waits for any more.
-    pub(crate) fn finish_all(
-        self: &Arc<Self>,
-        key: &ClaimRef,
-        tries: &[u16],
-        round: Round<Standing>,
-        until: Moment,
-    ) {
-        for call in round.calls {
-            if let Some(reply) = call.reply {
-                let straggler = Straggler { node: call.node, key: key.clone(), nth: tries[call.node], reply };
-                self.finish(straggler, until);
-            }
-        }
+    pub(crate) fn finish_all(&self, key: &ClaimRef, tries: &[u16], round: Round<Standing>, until: Moment) {
+        let rest = round.calls.into_iter().filter_map(|call| {
+            let work = Work::Join { key: key.clone(), nth: tries[call.node], reply: call.reply? };
+            Some(Leftover { node: call.node, until, work })
+        });
+        self.leftovers.extend(rest);
     }
+}
+
+/// What leaves a node.
+fn leaves_at(node: usize, asked: &[Leave], departures: &[Option<Departure>]) -> Batch<Leave> {
+    let leave = |(leave, departure): (&Leave, &Option<Departure>)| {
+        let nth = departure.as_ref()?.tries[node]?;
+        Some(at_node(&leave.claim, nth, leave.manner))
+    };
+    asked.iter().zip(departures).filter_map(leave).collect()
 }

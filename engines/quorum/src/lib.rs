@@ -1,7 +1,9 @@
 #![doc = include_str!("docs.md")]
 
 mod acquire;
+mod bell;
 mod config;
+mod crowd;
 mod engine;
 mod info;
 mod leave;

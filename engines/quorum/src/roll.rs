@@ -53,6 +53,8 @@ pub(crate) struct Entry {
     pub(crate) misses: u32,
     /// A request that may change the above is under way.
     pub(crate) busy: bool,
+    /// Requests that wait for that one to be done.
+    pub(crate) waiting: Vec<Waker>,
     /// It is over, or wanted no more; what is left of it is known so that its owner can leave it.
     pub(crate) leaving: bool,
     /// When it is dead at the latest.
@@ -74,6 +76,7 @@ impl Entry {
             vain: 0,
             misses: 0,
             busy: false,
+            waiting: Vec::new(),
             leaving: false,
             until,
             watcher: None,
@@ -140,7 +143,7 @@ impl Roll {
     /// Nothing is to be known of a claim any more.
     pub(crate) fn forget(&self, id: ClaimId) {
         let gone = self.lock().by_id.remove(&id);
-        drop(gone);
+        gone.into_iter().flat_map(|entry| entry.waiting).for_each(Waker::wake);
     }
 
     /// Whether what a node has under this try is wanted.

@@ -2,13 +2,15 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::Poll;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use leasehold_core::clock::Sleep;
 use leasehold_core::{Batch, Env, Error, Reply, Result};
 use smallvec::SmallVec;
 
+use crate::bell::Bell;
 use crate::node::Node;
 
 /// What there is one of for each node.
@@ -21,6 +23,13 @@ pub(crate) struct Call<T> {
     /// Empty when it has been answered.
     pub(crate) reply: Option<Reply<T>>,
     pub(crate) answers: Batch<Result<T>>,
+}
+
+impl<T> Call<T> {
+    /// Whether all is well.
+    pub(crate) fn is_certain(&self) -> bool {
+        self.reply.is_none() && self.answers.iter().all(Result::is_ok)
+    }
 }
 
 /// The requests of one round.
@@ -40,15 +49,20 @@ impl<T> Round<T> {
         self.calls.push(Call { node, reply: Some(reply), answers: Batch::new() });
     }
 
-    /// Whether everybody has answered.
+    /// How many have answered.
+    pub(crate) fn answered(&self) -> usize {
+        self.calls.iter().filter(|call| call.reply.is_none()).count()
+    }
+
+    /// Whether everybody has.
     pub(crate) fn is_answered(&self) -> bool {
-        self.calls.iter().all(|call| call.reply.is_none())
+        self.answered() == self.calls.len()
     }
 
     /// Whether it is no use to wait any longer, given how many answers are enough: all have come, or all but those
     /// of nodes that did not answer last time either.
     pub(crate) fn is_settled(&self, nodes: &[Node], enough: usize) -> bool {
-        let answered = self.calls.iter().filter(|call| call.reply.is_none()).count();
+        let answered = self.answered();
         let pending = || self.calls.iter().filter(|call| call.reply.is_some());
         self.timed_out
             || answered == self.calls.len()
@@ -60,29 +74,32 @@ impl<T> Round<T> {
         self.calls.iter().filter_map(move |call| Some((call.node, call.answers.get(at)?)))
     }
 
-    /// Takes in answers until `decide` comes to a decision, which it must when the time is up.
+    /// Takes in answers until `decide` comes to a decision, which it must when the time is up. It need not be asked
+    /// before `enough` answers have come.
     pub(crate) async fn until<D>(
         &mut self,
         nodes: &[Node],
         env: &Env,
         patience: Duration,
+        enough: usize,
         mut decide: impl FnMut(&Self) -> Option<D>,
     ) -> Option<D> {
+        let bell = Arc::new(Bell::default());
+        let ropes: PerNode<Waker> = (0..self.calls.len()).map(|nth| bell.rope(nth)).collect();
         let mut sleep: Option<Sleep> = None;
+        let mut news = u64::MAX;
         poll_fn(|cx| {
-            let mut news = sleep.is_none();
-            for call in &mut self.calls {
-                let Some(reply) = &mut call.reply else { continue };
-                if let Poll::Ready(answers) = Pin::new(reply).poll(cx) {
-                    nodes[call.node]
-                        .answers(!answers.iter().any(|a| a.as_ref().is_err_and(Error::is_transient)));
-                    call.answers = answers;
-                    call.reply = None;
-                    news = true;
+            bell.wakes(cx.waker());
+            loop {
+                if self.hear(nodes, news | bell.take(), &ropes)
+                    && let Some(decision) = decide(self)
+                {
+                    return Poll::Ready(Some(decision));
                 }
-            }
-            if news && let Some(decision) = decide(self) {
-                return Poll::Ready(Some(decision));
+                news = 0;
+                if !bell.ring_at(enough.saturating_sub(self.answered()).max(1)) {
+                    break;
+                }
             }
             let asleep = sleep.get_or_insert_with(|| env.clock.sleep_until(env.now() + patience));
             if asleep.as_mut().poll(cx).is_pending() {
@@ -95,5 +112,20 @@ impl<T> Round<T> {
             Poll::Ready(decide(self))
         })
         .await
+    }
+
+    /// Takes in the answers of those calls that have news; whether there are any.
+    fn hear(&mut self, nodes: &[Node], news: u64, ropes: &[Waker]) -> bool {
+        let mut heard = false;
+        for (nth, (call, rope)) in self.calls.iter_mut().zip(ropes).enumerate() {
+            let Some(reply) = call.reply.as_mut().filter(|_| news & 1 << nth != 0) else { continue };
+            if let Poll::Ready(answers) = Pin::new(reply).poll(&mut Context::from_waker(rope)) {
+                nodes[call.node].answers(!answers.iter().any(|a| a.as_ref().is_err_and(Error::is_transient)));
+                call.answers = answers;
+                call.reply = None;
+                heard = true;
+            }
+        }
+        heard
     }
 }

@@ -3,13 +3,14 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use leasehold_core::{ClaimRef, EngineInfo, Env, Error, ErrorKind, Outcome, Result, Token};
+use leasehold_core::{EngineInfo, Env, Error, ErrorKind, Outcome, Result, Token};
 
 use crate::config::Config;
+use crate::crowd::Crowd;
 use crate::node::Node;
 use crate::roll::Roll;
 use crate::round::Round;
-use crate::tail::Errands;
+use crate::tail::Leftovers;
 use crate::tally;
 
 /// A quorum, as its verbs see it.
@@ -20,7 +21,8 @@ pub(crate) struct Shared {
     pub(crate) env: Env,
     pub(crate) config: Config,
     pub(crate) roll: Roll,
-    pub(crate) errands: Errands,
+    pub(crate) crowd: Crowd,
+    pub(crate) leftovers: Leftovers,
     /// The highest token that this process has seen or proposed.
     highest: AtomicU64,
 }
@@ -33,7 +35,8 @@ impl Shared {
             env,
             config,
             roll: Roll::default(),
-            errands: Errands::default(),
+            crowd: Crowd::default(),
+            leftovers: Leftovers::default(),
             highest: AtomicU64::new(0),
         }
     }
@@ -89,12 +92,5 @@ impl Shared {
             }
         }
         error
-    }
-
-    /// The error of a second request for a claim while the first is under way.
-    pub(crate) fn busy(&self, operation: &'static str, key: &ClaimRef) -> Error {
-        Error::new(ErrorKind::Unavailable, operation, "another request for this claim is under way")
-            .with_outcome(Outcome::Unknown)
-            .with("claim", key.id)
     }
 }

@@ -1,59 +1,91 @@
 //! What is left to do when nobody waits any more: requests that are still under way, and leaves that must be
 //! repeated until they are certain.
+//!
+//! Nearly always the last answers of a round come a moment after it has been decided, and say that all is well. So
+//! nobody is woken for each of them: the tail looks at what has been left over together, after a pause.
 
-use std::fmt;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use leasehold_core::clock::Sleep;
 use leasehold_core::engine::Standing;
-use leasehold_core::{Batch, ClaimId, ClaimRef, Leave, Manner, Moment, Reply};
+use leasehold_core::{Batch, ClaimId, ClaimRef, Leave, Manner, Moment, Reply, Result};
 use tokio::sync::Notify;
 
 use crate::roll::id_of;
 use crate::shared::Shared;
 
+/// How long what is left over lies until the tail looks at it.
+const LIES: Duration = Duration::from_millis(5);
 /// The first and the longest pause between two tries to leave.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
-type Errand = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// A request that nobody waits for.
+#[derive(Debug)]
+pub(crate) struct Leftover {
+    pub(crate) node: usize,
+    /// When what it may leave behind is dead.
+    pub(crate) until: Moment,
+    pub(crate) work: Work,
+}
 
-/// What the tail has not taken yet.
-#[derive(Default)]
-pub(crate) struct Errands {
+/// What was asked for.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// A `join` on its way. A `leave` that is sent meanwhile may overtake it.
+    Join { key: ClaimRef, nth: u16, reply: Reply<Standing> },
+    /// A `leave`, and the request if one is under way.
+    Leave { leaves: Batch<Leave>, reply: Option<Reply<()>> },
+}
+
+/// What the tail has not looked at yet.
+#[derive(Debug, Default)]
+pub(crate) struct Leftovers {
     inner: Mutex<Inner>,
     wake: Notify,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Inner {
-    waiting: Vec<Errand>,
+    lying: Vec<Leftover>,
     closed: bool,
 }
 
-impl fmt::Debug for Errands {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Errands")
+impl Leftovers {
+    pub(crate) fn extend(&self, left: impl IntoIterator<Item = Leftover>) {
+        let mut left = left.into_iter().peekable();
+        if left.peek().is_none() {
+            return;
+        }
+        let mut inner = self.lock();
+        let first = inner.lying.is_empty();
+        inner.lying.extend(left);
+        drop(inner);
+        if first {
+            self.wake.notify_one();
+        }
     }
-}
 
-impl Errands {
-    pub(crate) fn add(&self, errand: impl Future<Output = ()> + Send + 'static) {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).waiting.push(Box::pin(errand));
-        self.wake.notify_one();
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Nobody is left who could have any.
     pub(crate) fn close(&self) {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.lock().closed = true;
         self.wake.notify_one();
     }
 
-    fn take(&self) -> (Vec<Errand>, bool) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        (std::mem::take(&mut inner.waiting), inner.closed)
+    fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    fn take(&self) -> Vec<Leftover> {
+        std::mem::take(&mut self.lock().lying)
     }
 }
 
@@ -67,48 +99,93 @@ pub struct Tail {
 impl Tail {
     /// Runs until the quorum is dropped and everything has been left, or is dead.
     pub async fn run(self) {
+        let Self { shared } = self;
         let mut running = FuturesUnordered::new();
+        let mut lies: Option<Sleep> = None;
         loop {
-            let (fresh, closed) = self.shared.errands.take();
-            running.extend(fresh);
+            let closed = shared.leftovers.is_closed();
+            if closed || lies.is_none() {
+                let left = shared.leftovers.take().into_iter().filter_map(|left| shared.glance(left));
+                running.extend(left.map(|left| finish(Arc::clone(&shared), left)));
+            }
             if closed && running.is_empty() {
                 return;
             }
             tokio::select! {
                 biased;
-                () = self.shared.errands.wake.notified() => {}
+                () = shared.leftovers.wake.notified() => {
+                    lies.get_or_insert_with(|| shared.env.clock.sleep_until(shared.env.now() + LIES));
+                }
+                () = async { if let Some(lies) = &mut lies { lies.await } }, if lies.is_some() => lies = None,
                 Some(()) = running.next(), if !running.is_empty() => {}
             }
         }
     }
 }
 
-/// A `join` on its way that nobody waits for.
-pub(crate) struct Straggler {
-    pub(crate) node: usize,
-    pub(crate) key: ClaimRef,
-    pub(crate) nth: u16,
-    pub(crate) reply: Reply<Standing>,
+/// Does what is still to be done.
+async fn finish(shared: Arc<Shared>, left: Leftover) {
+    let Leftover { node, until, work } = left;
+    match work {
+        Work::Join { key, nth, mut reply } => {
+            let answers = shared.by(until, &mut reply).await.unwrap_or_default();
+            if let Some(Work::Leave { leaves, .. }) = shared.joined(node, &key, nth, &answers) {
+                shared.leave_until(node, leaves, None, until).await;
+            }
+        }
+        Work::Leave { leaves, reply } => shared.leave_until(node, leaves, reply, until).await,
+    }
 }
 
 impl Shared {
-    /// Completes a `join`, so that the `leave` cannot overtake it; then leaves, if it is not wanted any more.
-    pub(crate) fn finish(self: &Arc<Self>, straggler: Straggler, until: Moment) {
-        let shared = Arc::clone(self);
-        self.errands.add(async move {
-            let Straggler { node, key, nth, mut reply } = straggler;
-            if let Some(answers) = shared.by(until, &mut reply).await {
-                shared.nodes[node].answers(answers.iter().all(Result::is_ok));
-            }
-            if !shared.roll.wants(key.id, node, nth) {
-                let leave = at_node(&key, nth, Manner::Evict);
-                shared.leave_until(node, Batch::from_elem(leave, 1), None, until).await;
-            }
-        });
+    /// Leaves one node; nobody waits for it.
+    pub(crate) fn let_go(&self, node: usize, leave: Leave, until: Moment) {
+        if !(self.config.rules.leaves)() {
+            return;
+        }
+        let leaves = Batch::from_iter([leave]);
+        let reply = Some(self.nodes[node].engine.leave(&leaves));
+        // It may be sent only when it is looked at.
+        self.leftovers.extend(self.glance(Leftover { node, until, work: Work::Leave { leaves, reply } }));
+    }
+
+    /// Looks whether what is left over is done; what is still to be done.
+    fn glance(&self, left: Leftover) -> Option<Leftover> {
+        let Leftover { node, until, work } = left;
+        let work = match work {
+            Work::Join { key, nth, mut reply } => match look(&mut reply) {
+                Some(answers) => self.joined(node, &key, nth, &answers),
+                None => Some(Work::Join { key, nth, reply }),
+            },
+            Work::Leave { leaves, mut reply } => match reply.as_mut().and_then(look) {
+                Some(answers) if self.left(node, &answers) => None,
+                Some(_) => Some(Work::Leave { leaves, reply: None }),
+                None => Some(Work::Leave { leaves, reply }),
+            },
+        };
+        work.map(|work| Leftover { node, until, work })
+    }
+
+    /// A `join` has been answered, or never will be; what is to be done if it is not wanted any more.
+    fn joined(&self, node: usize, key: &ClaimRef, nth: u16, answers: &[Result<Standing>]) -> Option<Work> {
+        if !answers.is_empty() {
+            self.nodes[node].answers(answers.iter().all(Result::is_ok));
+        }
+        let leave = || Batch::from_iter([at_node(key, nth, Manner::Evict)]);
+        (!self.roll.wants(key.id, node, nth)).then(|| Work::Leave { leaves: leave(), reply: None })
+    }
+
+    /// Whether a `leave` is certain.
+    fn left(&self, node: usize, answers: &[Result<()>]) -> bool {
+        let certain = answers.iter().all(Result::is_ok);
+        if certain {
+            self.nodes[node].answers(true);
+        }
+        certain
     }
 
     /// Leaves at one node until that is certain, or until what is left is dead.
-    pub(crate) async fn leave_until(
+    async fn leave_until(
         &self,
         node: usize,
         leaves: Batch<Leave>,
@@ -122,8 +199,7 @@ impl Shared {
         loop {
             let mut reply = under_way.take().unwrap_or_else(|| self.nodes[node].engine.leave(&leaves));
             let patience = (self.env.now() + PAUSE.1).min(until);
-            if self.by(patience, &mut reply).await.is_some_and(|all| all.iter().all(Result::is_ok)) {
-                self.nodes[node].answers(true);
+            if self.by(patience, &mut reply).await.is_some_and(|answers| self.left(node, &answers)) {
                 return;
             }
             if self.env.now() >= until {
@@ -134,12 +210,20 @@ impl Shared {
         }
     }
 
-    async fn by<T>(&self, until: Moment, reply: &mut Reply<T>) -> Option<Batch<leasehold_core::Result<T>>> {
+    async fn by<T>(&self, until: Moment, reply: &mut Reply<T>) -> Option<Batch<Result<T>>> {
         tokio::select! {
             biased;
             answers = reply => Some(answers),
             () = self.env.clock.sleep_until(until) => None,
         }
+    }
+}
+
+/// An answer, if it is there.
+fn look<T>(reply: &mut Reply<T>) -> Option<Batch<Result<T>>> {
+    match Pin::new(reply).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(answers) => Some(answers),
+        Poll::Pending => None,
     }
 }
 
