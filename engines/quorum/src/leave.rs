@@ -79,9 +79,8 @@ impl Shared {
                 calls.next_back().is_some_and(Call::is_certain)
                     && round.calls.iter().filter(|call| call.is_certain()).count() >= enough
             };
-            let settled = |round: &Round<()>| {
-                (confirmed(round) || round.is_settled(&self.nodes, enough)).then_some(())
-            };
+            let settled =
+                |round: &Round<()>| (confirmed(round) || round.is_settled(&self.nodes, enough)).then_some(());
             round.until(&self.nodes, &self.env, patience, enough, settled).await;
         }
         let mut confirmed: Batch<(usize, usize)> = asked.iter().map(|_| (0, 0)).collect();

@@ -1,11 +1,13 @@
 #![doc = include_str!("docs.md")]
 
 mod acquire;
+mod ask;
 mod bell;
 mod config;
 mod crowd;
 mod engine;
 mod info;
+mod join;
 mod leave;
 mod node;
 mod renew;

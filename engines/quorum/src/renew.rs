@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use leasehold_core::engine::Standing;
 use leasehold_core::{Batch, ClaimRef, Leave, Manner, Moment, Refresh, Result, Token};
 
-use crate::acquire::Known;
+use crate::join::Known;
 use crate::round::{PerNode, Round};
 use crate::shared::Shared;
 use crate::tally::{self, Renewal, Vote};
