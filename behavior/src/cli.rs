@@ -18,8 +18,9 @@ const TEST_THREADS: usize = 12;
 #[derive(Parser)]
 #[command(name = "leasehold-behavior", args_conflicts_with_subcommands = true)]
 struct Args {
-    /// An engine to test: `memory:`, `sqlite:temp`, `sqlite:DIRECTORY` (for the tests' databases), `redis:temp`,
-    /// `valkey:temp` or `zookeeper:temp` (which are started for the tests) or a server's URL, with layers behind it as in `memory:+chaos=7`. May be given more than once.
+    /// An engine to test: `memory:`, `sqlite:temp`, `sqlite:DIRECTORY` (for the tests' databases) or a server's URL, with
+    /// layers behind it as in `memory:+chaos=7`. Started for the tests are `redis:temp`, `valkey:temp`, `redlock:temp`,
+    /// `redis+sentinel:temp`, `redis+cluster:temp` and `zookeeper:temp`. May be given more than once.
     #[arg(long = "engine", value_name = "URL")]
     engines: Vec<Stack>,
     /// A layer around every engine: `chaos=SEED`. May be given more than once, the outermost last.
@@ -86,7 +87,7 @@ fn introduce(stack: &Stack, info: &leasehold::EngineInfo, seed: u64) {
     let layers: Vec<String> = stack.layers.iter().map(Layer::to_string).collect();
     let layers = if layers.is_empty() { "none".to_owned() } else { layers.join(", ") };
     let mut text = format!("engine {}, layers: {layers}, seed {seed}\n", stack.engine);
-    for (name, lacks) in suite::excluded(info) {
+    for (name, lacks) in suite::excluded(stack, info) {
         text += &format!("  excluded by info(): {name} (needs {lacks})\n");
     }
     say(&text);

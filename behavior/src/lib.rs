@@ -18,11 +18,13 @@ mod differential;
 mod primitives;
 mod probe;
 mod seen;
+mod servers;
 mod setup;
 mod siege;
 mod stack;
 mod suite;
 mod test;
+mod time;
 mod verdict;
 mod worker;
 

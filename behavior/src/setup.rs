@@ -1,20 +1,17 @@
 //! What each test gets: an engine with nothing in it, and further engines on the same data.
 
-use std::any::Any;
-use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use leasehold::observe::Observer;
 use leasehold::{Client, Clock, Engine, EngineInfo, Env, Error, ErrorKind, Reach};
-use leasehold_testkit::redis::{Flavour, Redis};
-use leasehold_testkit::zookeeper::{TICK, ZooKeeper};
-use leasehold_testkit::{TempDir, Worker};
+use leasehold_testkit::{Server, TempDir, Worker};
 use tokio::sync::Mutex;
 
 use crate::probe::Probe;
 use crate::seen::Seen;
+use crate::servers::{self, Servers};
 use crate::stack::{Stack, Weather, open, open_on};
 use crate::test::Break;
 use crate::verdict::{Failure, Verdict};
@@ -41,38 +38,27 @@ pub(crate) struct Setup {
     /// The one engine, without layers, of those that are not shared by opening them again.
     only: Mutex<Option<Arc<dyn Engine>>>,
     dir: TempDir,
-    /// What was started for the tests that run now.
-    _server: Option<Running>,
+    /// What was started for this test, or for all that run now.
+    servers: Option<Arc<dyn Servers>>,
+    /// The servers are this test's alone.
+    alone: bool,
 }
 
 impl Setup {
-    pub(crate) async fn new(stack: &Stack, seed: u64, broken: Option<Break>) -> Verdict<Self> {
+    /// `alone` is for tests that restart servers or set their clocks.
+    pub(crate) async fn new(stack: &Stack, seed: u64, broken: Option<Break>, alone: bool) -> Verdict<Self> {
         let env = Env::system();
-        let (dir, url, server) = match stack.engine.split_once(':') {
-            Some(("sqlite", at)) => {
-                let dir = match at {
-                    "temp" => leasehold_testkit::scratch()?,
-                    parent => TempDir::new_in(parent)?,
-                };
-                let url = format!("sqlite:{}/locks.db", dir.path().display());
-                (dir, url, None)
-            }
-            Some(("redis", "temp")) => {
-                let redis = running(&REDIS, || Redis::builder().flavour(Flavour::Redis).start())?;
-                (leasehold_testkit::scratch()?, redis.url(), Some(redis as Running))
-            }
-            Some(("valkey", "temp")) => {
-                let valkey = running(&VALKEY, || Redis::builder().flavour(Flavour::Valkey).start())?;
-                (leasehold_testkit::scratch()?, valkey.url(), Some(valkey as Running))
-            }
-            Some(("zookeeper", "temp")) => {
-                // Long enough a session for the TTLs of the tests.
-                let start = || ZooKeeper::builder().option("maxSessionTimeout", "60000").start();
-                let zookeeper = running(&ZOOKEEPER, start)?;
-                let url = format!("{}?tick={}ms", zookeeper.url(), TICK.as_millis());
-                (leasehold_testkit::scratch()?, url, Some(zookeeper as Running))
-            }
-            _ => (leasehold_testkit::scratch()?, stack.engine.clone(), None),
+        let alone = alone && servers::can_be_alone(&stack.engine);
+        let start = if alone { servers::for_one } else { servers::shared };
+        let servers = start(&stack.engine)?;
+        let dir = match stack.engine.split_once(':') {
+            Some(("sqlite", parent)) if parent != "temp" => TempDir::new_in(parent)?,
+            _ => leasehold_testkit::scratch()?,
+        };
+        let url = match &servers {
+            Some(servers) => servers.url(),
+            None if stack.scheme() == "sqlite" => format!("sqlite:{}/locks.db", dir.path().display()),
+            None => stack.engine.clone(),
         };
         let first = open(&url).await?;
         let info = stack.wrap(first, &env, 0, Weather::Any).info().clone();
@@ -88,7 +74,8 @@ impl Setup {
             opened: AtomicU64::new(0),
             only: Mutex::new(None),
             dir,
-            _server: server,
+            servers,
+            alone,
         };
         Ok(setup)
     }
@@ -126,15 +113,31 @@ impl Setup {
         }
     }
 
+    /// The servers, if they are this test's alone.
+    pub(crate) fn own_servers(&self) -> Vec<&Server> {
+        self.own().map_or_else(Vec::new, |servers| servers.own())
+    }
+
+    fn own(&self) -> Option<&dyn Servers> {
+        self.servers.as_deref().filter(|_| self.alone)
+    }
+
+    /// Sets the wall clocks of servers so many seconds ahead.
+    pub(crate) fn shift_servers(&self, seconds: i64) -> Verdict {
+        Ok(self.own_servers().iter().try_for_each(|server| server.shift_clock(seconds as f64))?)
+    }
+
     /// The engine's process is gone: what it keeps in memory is lost, what it keeps on disk is not. All engines
     /// must have been dropped before.
-    pub(crate) async fn restart(&self) {
+    pub(crate) async fn restart(&self) -> Verdict {
         *self.only.lock().await = None;
+        Ok(self.own_servers().iter().try_for_each(|server| server.restart())?)
     }
 
     /// As [`restart`](Self::restart), and the data is deleted too.
     pub(crate) async fn wipe(&self) -> Verdict {
-        self.restart().await;
+        self.own().map_or(Ok(()), Servers::wipe)?;
+        self.restart().await?;
         for entry in std::fs::read_dir(self.dir.path())? {
             let path = entry?.path();
             if path.is_dir() { std::fs::remove_dir_all(path)? } else { std::fs::remove_file(path)? }
@@ -234,28 +237,6 @@ impl Setup {
         })
         .await?
     }
-}
-
-/// The servers that are running: one of a kind, which all tests share that run at a time. Tests have names of their
-/// own for their locks.
-static REDIS: Share<Redis> = Share::new(Weak::new());
-static VALKEY: Share<Redis> = Share::new(Weak::new());
-static ZOOKEEPER: Share<ZooKeeper> = Share::new(Weak::new());
-
-type Share<S> = std::sync::Mutex<Weak<S>>;
-
-/// A server, of whatever kind, that is held so that it goes on.
-type Running = Arc<dyn Any + Send + Sync>;
-
-/// The server of this kind, started if it is not running.
-fn running<S>(share: &Share<S>, start: impl FnOnce() -> io::Result<S>) -> io::Result<Arc<S>> {
-    let mut share = share.lock().unwrap_or_else(PoisonError::into_inner);
-    let server = match share.upgrade() {
-        Some(server) => server,
-        None => Arc::new(start()?),
-    };
-    *share = Arc::downgrade(&server);
-    Ok(server)
 }
 
 /// Awaits what must happen.

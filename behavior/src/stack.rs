@@ -50,8 +50,8 @@ pub(crate) enum Weather {
 /// memory engines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stack {
-    /// An engine URL, except that `sqlite:` is followed by the directory for the tests' databases, or by `temp`. What
-    /// is called `redis:temp`, `valkey:temp` and `zookeeper:temp` is started for the tests.
+    /// An engine URL, except that `sqlite:` is followed by the directory for the tests' databases, or by `temp`. The
+    /// servers of what is called `redis:temp`, `redlock:temp` and so on are started for the tests.
     pub(crate) engine: String,
     pub(crate) layers: Vec<Layer>,
 }
@@ -124,6 +124,12 @@ pub(crate) async fn open_on(url: &str, env: Env) -> Verdict<Arc<dyn Engine>> {
             let config = leasehold::sqlite::Config::from_url(parsed)?;
             Ok(Arc::new(leasehold::sqlite::Sqlite::open(config, env).await?))
         }
-        other => Err(Failure::Trouble(format!("the suite cannot open `{other}:` on another clock"))),
+        // Its nodes have clocks of their own.
+        "redlock" => open(url).await,
+        "quorum" => Err(Failure::Trouble(format!("the suite cannot open `{url}` on another clock"))),
+        _ => {
+            let config = leasehold::redis::Config::from_url(parsed)?;
+            Ok(Arc::new(leasehold::redis::Redis::open(config, env).await?))
+        }
     }
 }

@@ -10,7 +10,7 @@ use libtest_mimic::{Failed, Trial};
 
 use crate::setup::Setup;
 use crate::stack::Stack;
-use crate::test::{Break, Run, Test};
+use crate::test::{Break, Test};
 use crate::verdict::{Failure, Verdict};
 use crate::{contract, differential, primitives};
 
@@ -23,10 +23,10 @@ fn all() -> Vec<Test> {
 }
 
 /// What an engine's `info()` excludes, and why.
-pub(crate) fn excluded(info: &EngineInfo) -> BTreeMap<String, String> {
+pub(crate) fn excluded(stack: &Stack, info: &EngineInfo) -> BTreeMap<String, String> {
     all()
         .into_iter()
-        .map(|test| (test.lacks(info).join(", "), test.name))
+        .map(|test| (test.lacks(info, stack).join(", "), test.name))
         .filter(|(lacks, _)| !lacks.is_empty())
         .map(|(lacks, name)| (name, lacks))
         .collect()
@@ -34,7 +34,7 @@ pub(crate) fn excluded(info: &EngineInfo) -> BTreeMap<String, String> {
 
 /// What the engine of this stack says that it can do.
 pub(crate) fn info(stack: &Stack) -> Result<EngineInfo, Failed> {
-    on_runtime(async { Ok(Setup::new(stack, 0, None).await?.info) }).map_err(Failed::from)
+    on_runtime(async { Ok(Setup::new(stack, 0, None, false).await?.info) }).map_err(Failed::from)
 }
 
 /// The trials of one stack.
@@ -44,27 +44,28 @@ pub(crate) fn trials(stack: &Stack, info: &EngineInfo, seed: u64, pin: bool) -> 
     // Beyond the contract it is the test that is in question, not the layers: without them is enough.
     let bare = stack.layers.is_empty();
     for test in all() {
-        let excluded = !test.lacks(info).is_empty();
+        let excluded = !test.lacks(info, stack).is_empty();
         let name = format!("{label}::{}", test.name);
         for (what, broken) in test.broken.clone().into_iter().filter(|_| bare || test.is_contract()) {
             let (stack, what) = (stack.clone(), what.to_owned());
             let name = format!("{name}::catches::{}", what.replace(' ', "_"));
-            let trial = Trial::test(name, move || caught(&stack, seed, test.run, broken, &what));
+            let test = test.clone();
+            let trial = Trial::test(name, move || caught(&stack, seed, &test, broken, &what));
             trials.push(trial.with_ignored_flag(excluded));
         }
         let stack = stack.clone();
-        let trial = Trial::test(name, move || Ok(run(&stack, seed, test.run, None)?));
+        let trial = Trial::test(name, move || Ok(run(&stack, seed, &test, None)?));
         trials.push(trial.with_ignored_flag(excluded));
     }
     trials
 }
 
 /// Runs a test, over a broken engine if that is given.
-fn run(stack: &Stack, seed: u64, test: Run, broken: Option<Break>) -> Verdict {
+fn run(stack: &Stack, seed: u64, test: &Test, broken: Option<Break>) -> Verdict {
     on_runtime(async {
-        let setup = Setup::new(stack, seed, broken).await?;
+        let setup = Setup::new(stack, seed, broken, test.is_alone()).await?;
         tokio::select! {
-            verdict = test(setup) => verdict,
+            verdict = (test.run)(setup) => verdict,
             () = BootClock.sleep_until(BootClock.now() + TEST_MAX) => {
                 Err(Failure::Violation(format!("the test did not end within {TEST_MAX:?}")))
             }
@@ -73,7 +74,7 @@ fn run(stack: &Stack, seed: u64, test: Run, broken: Option<Break>) -> Verdict {
 }
 
 /// Runs a test over a broken engine; it must fail, and by what it found.
-fn caught(stack: &Stack, seed: u64, test: Run, broken: Break, what: &str) -> Result<(), Failed> {
+fn caught(stack: &Stack, seed: u64, test: &Test, broken: Break, what: &str) -> Result<(), Failed> {
     match run(stack, seed, test, Some(broken)) {
         Err(Failure::Violation(_)) => Ok(()),
         Ok(()) => Err(format!("the test did not notice an engine that {what}").into()),
@@ -94,7 +95,7 @@ fn on_runtime<T>(test: impl Future<Output = Verdict<T>>) -> Verdict<T> {
 fn pinned(stack: &Stack, info: &EngineInfo, pin: bool) -> Trial {
     let label = stack.label();
     let now: String =
-        excluded(info).into_iter().map(|(name, lacks)| format!("{name}: needs {lacks}\n")).collect();
+        excluded(stack, info).into_iter().map(|(name, lacks)| format!("{name}: needs {lacks}\n")).collect();
     Trial::test(format!("{label}::excluded_as_pinned"), move || {
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("pinned/{label}.txt"));
         if pin {

@@ -1,7 +1,7 @@
-/* Shifts the wall clock of the program that this is preloaded into, by the nanoseconds in the file that
- * LEASEHOLD_CLOCK names; they may change at any time. Monotonic clocks are left alone, for an event loop that sees its
- * own clock go back stands still. Allocates nothing: the allocator may be the first to ask for the time.
- * A wait until a point of the wall clock is the kernel's, and so is not shifted. */
+/* Sets the wall clock of the program that this is preloaded into, by the file that LEASEHOLD_CLOCK names: by how many
+ * nanoseconds it is ahead, and, unless that is zero, where it stands still. Both may change at any time. Monotonic clocks
+ * are left alone, for an event loop that sees its own clock go back stands still. Allocates nothing: the allocator may be
+ * the first to ask for the time. A wait until a point of the wall clock is the kernel's, and so is not shifted. */
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -13,23 +13,29 @@
 
 #define SECOND INT64_C(1000000000)
 
-static int64_t ahead(void) {
-    static const volatile int64_t *shift;
-    if (shift == NULL) {
+struct setting {
+    int64_t ahead;
+    int64_t stands_at;
+};
+
+static const volatile struct setting *setting(void) {
+    static const volatile struct setting *mapped;
+    if (mapped == NULL) {
         const char *path = getenv("LEASEHOLD_CLOCK");
         int file = path == NULL ? -1 : open(path, O_RDONLY | O_CLOEXEC);
-        void *map = mmap(NULL, sizeof *shift, PROT_READ, MAP_SHARED, file, 0);
+        void *map = mmap(NULL, sizeof *mapped, PROT_READ, MAP_SHARED, file, 0);
         if (map == MAP_FAILED) abort();
         close(file);
-        shift = map;
+        mapped = map;
     }
-    return *shift;
+    return mapped;
 }
 
 int clock_gettime(clockid_t clock, struct timespec *now) {
     if (syscall(SYS_clock_gettime, clock, now) != 0) return -1;
     if (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE) {
-        int64_t nanos = now->tv_sec * SECOND + now->tv_nsec + ahead();
+        int64_t stands_at = setting()->stands_at;
+        int64_t nanos = stands_at ? stands_at : now->tv_sec * SECOND + now->tv_nsec + setting()->ahead;
         now->tv_sec = nanos / SECOND;
         now->tv_nsec = nanos % SECOND;
     }

@@ -1,6 +1,6 @@
-//! A wall clock for one server, that can be shifted while the server runs.
+//! A wall clock for one server, that can be shifted and stopped while the server runs.
 //!
-//! The library that shifts it is our own 50 lines, compiled when needed: libfaketime hangs in servers that allocate
+//! The library that does it is our own 60 lines, compiled when needed: libfaketime hangs in servers that allocate
 //! by jemalloc, and the way around that (the allocator of libc) breaks Valkey.
 
 use std::fs::{self, File};
@@ -17,7 +17,7 @@ const SOURCE: &str = include_str!("clock.c");
 #[derive(Debug)]
 pub(crate) struct FakeClock {
     folder: PathBuf,
-    shift: File,
+    setting: File,
 }
 
 impl FakeClock {
@@ -33,8 +33,8 @@ impl FakeClock {
             let said = String::from_utf8_lossy(&output.stderr);
             return Err(io::Error::other(format!("cannot compile the library that shifts clocks: {said}")));
         }
-        let clock = Self { folder: folder.to_owned(), shift: File::create(folder.join("clock"))? };
-        clock.set(0)?;
+        let clock = Self { folder: folder.to_owned(), setting: File::create(folder.join("clock"))? };
+        clock.goes(0)?;
         Ok(clock)
     }
 
@@ -45,8 +45,19 @@ impl FakeClock {
             .env("LEASEHOLD_CLOCK", self.folder.join("clock"));
     }
 
-    /// So many nanoseconds ahead of the machine's. In one write, for the server reads at any time.
-    pub(crate) fn set(&self, nanos: i64) -> io::Result<()> {
-        self.shift.write_all_at(&nanos.to_ne_bytes(), 0)
+    /// It goes on, so many nanoseconds ahead of the machine's.
+    pub(crate) fn goes(&self, ahead: i64) -> io::Result<()> {
+        self.set(ahead, 0)
+    }
+
+    /// It stands still, so many nanoseconds after 1970.
+    pub(crate) fn stands(&self, at: i64) -> io::Result<()> {
+        self.set(0, at)
+    }
+
+    /// In one write, for the server reads at any time.
+    fn set(&self, ahead: i64, stands_at: i64) -> io::Result<()> {
+        let bytes: Vec<u8> = [ahead, stands_at].iter().flat_map(|n| n.to_ne_bytes()).collect();
+        self.setting.write_all_at(&bytes, 0)
     }
 }

@@ -225,10 +225,22 @@ impl Server {
     /// # Errors
     /// If it was not started with a clock that can be shifted.
     pub fn shift_clock(&self, seconds: f64) -> io::Result<()> {
-        let clock = self.clock.as_ref().ok_or_else(|| {
+        self.fake_clock()?.goes((seconds * 1e9) as i64)
+    }
+
+    /// Stops its wall clock at so many microseconds after 1970, until it is set or shifted again. Its monotonic clock
+    /// goes on as it was.
+    ///
+    /// # Errors
+    /// If it was not started with a clock that can be shifted.
+    pub fn stop_clock_at(&self, micros: u64) -> io::Result<()> {
+        self.fake_clock()?.stands(i64::try_from(micros * 1000).map_err(io::Error::other)?)
+    }
+
+    fn fake_clock(&self) -> io::Result<&FakeClock> {
+        self.clock.as_ref().ok_or_else(|| {
             io::Error::other(format!("the clock of {self} is the machine's: start it with a fake one"))
-        })?;
-        clock.set((seconds * 1e9) as i64)
+        })
     }
 
     fn child(&self) -> MutexGuard<'_, Option<Child>> {

@@ -109,6 +109,26 @@ fn its_clock_can_be_shifted_while_it_runs() {
 }
 
 #[test]
+fn its_clock_can_be_stopped() {
+    let redis = Redis::builder().fake_clock().start().unwrap();
+    let time = || {
+        let reply = redis.command(["TIME"]).unwrap();
+        let part = |at: usize| reply.list()[at].text().parse::<u64>().unwrap();
+        part(0) * 1_000_000 + part(1)
+    };
+    let at = time() + 3_600_000_000;
+    redis.stop_clock_at(at).unwrap();
+    redis.command(["SET", "key", "value", "PX", "5"]).unwrap();
+    assert_eq!((time(), redis.command(["PTTL", "key"]).unwrap().int()), (at, 5));
+    redis.stop_clock_at(at + 4000).unwrap();
+    assert_eq!((time(), redis.command(["PTTL", "key"]).unwrap().int()), (at + 4000, 1));
+    redis.stop_clock_at(at + 6000).unwrap();
+    assert_eq!(redis.command(["EXISTS", "key"]).unwrap().int(), 0);
+    redis.shift_clock(0.0).unwrap();
+    assert!(time() < at);
+}
+
+#[test]
 fn passwords_and_users_are_asked_for() {
     let redis = Redis::builder().password("secret").start().unwrap();
     assert_eq!(redis.url(), format!("redis://:secret@{}", redis.addr()));

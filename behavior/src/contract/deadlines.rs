@@ -1,17 +1,16 @@
 //! Lines 4 and 6, and the deadline of line 5: who sets how long a claim lives, and from when.
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use leasehold::Env;
 use leasehold::claim::WAITING_TTL_MAX;
-use leasehold::clock::{BootClock, Sleep};
 use leasehold::engine::Standing;
-use leasehold::{Clock, Env, Moment};
 
 use crate::broken::{time, with};
 use crate::probe::{LONG, patiently};
 use crate::setup::Setup;
 use crate::test::{OWN_CLOCK, OWN_ENV, PROCESSES, Test, test};
+use crate::time::WrongWall;
 use crate::verdict::{Failure, Verdict, ensure};
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -187,27 +186,9 @@ async fn a_waiter_is_not_forgotten_early(setup: Setup) -> Verdict {
     probe.refresh(&waiter).await?.gone()
 }
 
-/// A real clock whose wall is wrong.
-#[derive(Debug)]
-struct WrongWall(i64);
-
-impl Clock for WrongWall {
-    fn now(&self) -> Moment {
-        BootClock.now()
-    }
-
-    fn wall_micros(&self) -> u64 {
-        BootClock.wall_micros().saturating_add_signed(self.0)
-    }
-
-    fn sleep_until(&self, at: Moment) -> Sleep {
-        BootClock.sleep_until(at)
-    }
-}
-
 async fn no_two_wall_clocks_are_compared(setup: Setup) -> Verdict {
-    const HOUR: i64 = 3_600_000_000;
-    let wrong = |by| Env { clock: Arc::new(WrongWall(by)), ..setup.env.clone() };
+    const HOUR: i64 = 3600;
+    let wrong = |by| Env { clock: WrongWall::by(by), ..setup.env.clone() };
     let behind = setup.probe_on(&wrong(-HOUR)).await?;
     let ahead = setup.probe_on(&wrong(HOUR)).await?;
     // Whoever of the two holds, the other is neither too early nor kept out for an hour.

@@ -1,16 +1,13 @@
 //! Line 7: tokens of conflicting holds strictly increase, through whatever `info()` promises.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-
 use leasehold::claim::Manner;
-use leasehold::clock::{BootClock, Sleep};
-use leasehold::{Clock, Env, Moment, Token};
+use leasehold::{Env, Token};
 
 use crate::broken::{tokens, with};
 use crate::probe::{LONG, Probe};
 use crate::setup::Setup;
-use crate::test::{DURABLE, OWN_ENV, SHARED, TOKENS_BY_CLOCK, Test, test};
+use crate::test::{ALONE, DURABLE, SHARED, TOKENS_BY_CLOCK, Test, test};
+use crate::time::WrongWall;
 use crate::verdict::{Verdict, ensure};
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -30,15 +27,16 @@ pub(crate) fn tests() -> Vec<Test> {
             .catches("repeats tokens", with::<tokens::TokensRepeat>),
         test!("line7", tokens_rise_through_a_restart)
             .needs(&[DURABLE])
+            .restarts()
             .catches("starts its tokens again", with::<tokens::TokensRestart>),
         test!("line7", tokens_rise_through_deletion_of_the_data)
-            .needs(&[TOKENS_BY_CLOCK, OWN_ENV])
+            .needs(&[TOKENS_BY_CLOCK, ALONE])
             .catches("starts its tokens again", with::<tokens::TokensRestart>),
         test!("line7", tokens_rise_while_the_clock_is_set_back)
-            .needs(&[OWN_ENV])
+            .needs(&[ALONE])
             .catches("takes tokens from the wall clock", tokens::TokensFromWallClock::around),
         test!("line7", tokens_rise_through_a_restart_with_the_clock_set_back)
-            .needs(&[DURABLE, OWN_ENV])
+            .needs(&[DURABLE, ALONE])
             .catches("takes tokens from the wall clock", tokens::TokensFromWallClock::around),
     ]
 }
@@ -127,7 +125,7 @@ async fn tokens_rise_through_a_restart(setup: Setup) -> Verdict {
             last = above(once(&probe).await?, last, "after a restart of the engine")?;
         }
         drop(probe);
-        setup.restart().await;
+        setup.restart().await?;
     }
     Ok(())
 }
@@ -145,48 +143,31 @@ async fn tokens_rise_through_deletion_of_the_data(setup: Setup) -> Verdict {
     Ok(())
 }
 
-/// A real clock whose wall can be set.
-#[derive(Debug, Default)]
-struct SetWall(AtomicI64);
-
-impl Clock for SetWall {
-    fn now(&self) -> Moment {
-        BootClock.now()
-    }
-
-    fn wall_micros(&self) -> u64 {
-        BootClock.wall_micros().saturating_add_signed(self.0.load(Ordering::SeqCst))
-    }
-
-    fn sleep_until(&self, at: Moment) -> Sleep {
-        BootClock.sleep_until(at)
-    }
-}
-
-impl SetWall {
-    fn back_by_an_hour(&self) {
-        self.0.fetch_sub(3_600_000_000, Ordering::SeqCst);
-    }
-}
+/// By how many seconds a clock is set back each time.
+const BACK: i64 = -3600;
 
 async fn tokens_rise_while_the_clock_is_set_back(setup: Setup) -> Verdict {
-    let wall = Arc::new(SetWall::default());
+    let wall = WrongWall::by(0);
     let probe = setup.probe_on(&Env { clock: wall.clone(), ..setup.env.clone() }).await?;
     let mut last = None;
-    for _ in 0..4 {
+    for nth in 0..4 {
         last = above(once(&probe).await?, last, "after a backward step of the clock")?;
-        wall.back_by_an_hour();
+        wall.set(BACK * (nth + 1));
+        setup.shift_servers(BACK * (nth + 1))?;
     }
     Ok(())
 }
 
 async fn tokens_rise_through_a_restart_with_the_clock_set_back(setup: Setup) -> Verdict {
-    let wall = Arc::new(SetWall::default());
+    let wall = WrongWall::by(0);
     let mut last = None;
-    for _ in 0..4 {
+    for nth in 0..4 {
         let probe = setup.probe_on(&Env { clock: wall.clone(), ..setup.env.clone() }).await?;
         last = above(once(&probe).await?, last, "after a restart and a backward step of the clock")?;
-        wall.back_by_an_hour();
+        drop(probe);
+        wall.set(BACK * (nth + 1));
+        setup.shift_servers(BACK * (nth + 1))?;
+        setup.restart().await?;
     }
     Ok(())
 }

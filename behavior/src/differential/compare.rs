@@ -9,26 +9,42 @@ use leasehold::engine::{QueueView, Standing};
 use leasehold::ledger::Ledger;
 use leasehold::{ClaimId, Clock, Moment, Query, Token};
 
-use super::clock::SetClock;
 use super::plan::{List, Step, Terms};
 use crate::probe::Probe;
 use crate::setup::Setup;
+use crate::time::SetClock;
 use crate::verdict::Verdict;
 
 /// What all lists of a test run on: engines that share their data, and a clock that only goes forward.
-pub(crate) struct Ground {
+pub(crate) struct Ground<'a> {
+    setup: &'a Setup,
     clock: Arc<SetClock>,
     probes: Vec<Probe>,
+    /// How much longer than the ledger engines may keep a claim.
+    slack: Duration,
 }
 
-impl Ground {
-    pub(crate) async fn new(setup: &Setup, engines: usize) -> Verdict<Self> {
-        let clock = SetClock::new(setup.env.now(), setup.env.clock.wall_micros());
+impl<'a> Ground<'a> {
+    pub(crate) async fn new(setup: &'a Setup, engines: usize, coarse: bool) -> Verdict<Self> {
+        // Servers count whole milliseconds.
+        let whole = |micros: u64| micros / 1000 * 1000;
+        let now = Moment::from_nanos(whole(setup.env.now().as_nanos() / 1000) * 1000);
+        let clock = SetClock::new(now, whole(setup.env.clock.wall_micros()));
         let mut probes = Vec::new();
         for _ in 0..engines {
             probes.push(setup.probe_on(&clock.env(&setup.env.rng)).await?);
         }
-        Ok(Self { clock, probes })
+        let slack = if coarse { Duration::from_millis(1) } else { Duration::ZERO };
+        let ground = Self { setup, clock, probes, slack };
+        ground.set(now)?;
+        Ok(ground)
+    }
+
+    /// All clocks that anything is measured by.
+    fn set(&self, now: Moment) -> Verdict {
+        self.clock.set(now);
+        let wall = self.clock.wall_micros();
+        Ok(self.setup.own_servers().iter().try_for_each(|server| server.stop_clock_at(wall))?)
     }
 
     /// Runs a list; the inner result says the first difference.
@@ -38,6 +54,7 @@ impl Ground {
         let claims = list.claims.iter().map(|terms| claim(&self.probes[0], round, terms)).collect();
         let mut run = Run {
             notices_death: self.probes[0].engine.info().notices_death,
+            slack: self.slack,
             ledger: Ledger::new(0),
             now: self.clock.now(),
             claims,
@@ -46,7 +63,7 @@ impl Ground {
         for (at, step) in list.steps.iter().enumerate() {
             if let Step::Pass(span) = step {
                 run.now = run.now + *span;
-                self.clock.set(run.now);
+                self.set(run.now)?;
                 continue;
             }
             if let Err(difference) = run.step(&self.probes[at % self.probes.len()], step).await? {
@@ -69,6 +86,7 @@ fn claim(probe: &Probe, round: u128, terms: &Terms) -> Claim {
 /// A list under way.
 struct Run {
     notices_death: bool,
+    slack: Duration,
     ledger: Ledger,
     now: Moment,
     claims: Vec<Claim>,
@@ -146,9 +164,15 @@ impl Run {
         Ok(())
     }
 
-    /// An engine that notices death before the TTL ends sends its waiters to look for it.
+    /// An engine that notices death before the TTL ends sends its waiters to look for it, and servers know only when the
+    /// earliest of all could die: never late, but perhaps in vain.
     fn looks_in_time(&self, ledger: Duration, engine: Duration) -> bool {
-        engine == ledger || self.notices_death && engine < ledger
+        let may_be_early = self.notices_death || !self.slack.is_zero();
+        self.about(ledger, engine) || may_be_early && !engine.is_zero() && engine < ledger
+    }
+
+    fn about(&self, ledger: Duration, engine: Duration) -> bool {
+        (ledger..=ledger + self.slack).contains(&engine)
     }
 
     fn same_view(&mut self, expected: &[QueueView], told: &[QueueView]) -> Result<(), String> {
@@ -165,9 +189,9 @@ impl Run {
                 if let (Some(claim), Some(token), Some(other)) = (claim, a.token, b.token) {
                     self.tokens.match_up(&claim, token, other)?;
                 }
-                let same = (a.id, a.weight, a.token.is_some(), a.age, a.ttl_left, a.revoked)
-                    == (b.id, b.weight, b.token.is_some(), b.age, b.ttl_left, b.revoked);
-                if !same || a.meta != b.meta {
+                let same = (a.id, a.weight, a.token.is_some(), a.age, a.revoked)
+                    == (b.id, b.weight, b.token.is_some(), b.age, b.revoked);
+                if !same || a.meta != b.meta || !self.about(a.ttl_left, b.ttl_left) {
                     return different();
                 }
             }

@@ -3,17 +3,16 @@
 //! The ledger says what an engine must do. Tokens are compared by their order among conflicting holds, not by
 //! their value. A list that shows a difference is shortened before it is shown.
 
-mod clock;
 mod compare;
 mod plan;
 
 use crate::broken::{queue, time, tokens, with};
 use crate::setup::Setup;
-use crate::test::{OWN_ENV, PROCESSES, Test, test};
+use crate::test::{ALONE, PERMITS, PROCESSES, Test, test};
 use crate::verdict::{Failure, Verdict};
 
 use compare::Ground;
-use plan::List;
+use plan::{List, Scope};
 
 /// How many lists a run compares.
 const LISTS: u64 = 150;
@@ -21,14 +20,14 @@ const LISTS: u64 = 150;
 pub(crate) fn tests() -> Vec<Test> {
     vec![
         test!("differential", one_engine_does_as_the_ledger)
-            .needs(&[OWN_ENV])
+            .needs(&[ALONE])
             .catches("moves who refreshes to the end", with::<queue::RefreshLosesPlace>)
             .catches("revives the dead", with::<queue::RevivesTheDead>)
             .catches("queues a repeated join twice", with::<queue::JoinQueuesTwice>)
             .catches("renews at the hand-over", with::<time::HandOverRenews>)
             .catches("lets tokens fall", with::<tokens::TokensFall>)
             .catches("repeats tokens", with::<tokens::TokensRepeat>),
-        test!("differential", two_engines_on_the_same_data_do_as_the_ledger).needs(&[OWN_ENV, PROCESSES]),
+        test!("differential", two_engines_on_the_same_data_do_as_the_ledger).needs(&[ALONE, PROCESSES]),
     ]
 }
 
@@ -42,12 +41,18 @@ async fn two_engines_on_the_same_data_do_as_the_ledger(setup: Setup) -> Verdict 
 }
 
 async fn lists(setup: &Setup, engines: usize) -> Verdict {
-    let ground = Ground::new(setup, engines).await?;
-    for seed in setup.seed..setup.seed + LISTS {
-        let info = &setup.info;
+    let info = &setup.info;
+    let scope = Scope {
         // A batch that is repeated as a whole may be answered otherwise: its later items came first meanwhile.
-        let batch_max = if setup.stack.layers.is_empty() { info.batch_max } else { 1 };
-        let list = List::random(seed, batch_max, info.shared, info.at_least);
+        batch_max: if setup.stack.layers.is_empty() { info.batch_max } else { 1 },
+        shared: info.shared,
+        permits: (PERMITS.met)(info, &setup.stack),
+        at_least: info.at_least,
+        coarse: !setup.own_servers().is_empty(),
+    };
+    let ground = Ground::new(setup, engines, scope.coarse).await?;
+    for seed in setup.seed..setup.seed + LISTS {
+        let list = List::random(seed, scope);
         if let Err(difference) = ground.compare(&list).await? {
             let (list, difference) = shorten(&ground, list, difference).await?;
             return Err(Failure::Violation(format!("{difference}\nseed {seed}, shortened:\n{list:?}")));
@@ -57,7 +62,7 @@ async fn lists(setup: &Setup, engines: usize) -> Verdict {
 }
 
 /// Takes steps away for as long as a difference is left.
-async fn shorten(ground: &Ground, mut list: List, mut difference: String) -> Verdict<(List, String)> {
+async fn shorten(ground: &Ground<'_>, mut list: List, mut difference: String) -> Verdict<(List, String)> {
     for steps in [16, 4, 1] {
         let mut at = 0;
         while at < list.steps.len() {

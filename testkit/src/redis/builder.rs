@@ -73,7 +73,8 @@ impl Builder {
         self
     }
 
-    /// With a wall clock that can be shifted while it runs: [`Server::shift_clock`].
+    /// With a wall clock that can be shifted and stopped while it runs: [`Server::shift_clock`],
+    /// [`Server::stop_clock_at`].
     #[must_use]
     pub fn fake_clock(mut self) -> Self {
         self.fake_clock = true;

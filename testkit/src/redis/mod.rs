@@ -3,6 +3,7 @@
 mod builder;
 mod cluster;
 mod sentinels;
+mod servers;
 mod wire;
 
 use std::env;
@@ -15,6 +16,7 @@ use nix::unistd::Pid;
 pub use builder::Builder;
 pub use cluster::Cluster;
 pub use sentinels::Sentinels;
+pub use servers::{Kind, Servers};
 pub use wire::{Connection, Reply};
 
 use crate::certificates::Certificates;

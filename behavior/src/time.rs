@@ -1,8 +1,9 @@
-//! A clock that stands still until it is set.
+//! Clocks that a test sets: one that stands still, and one whose wall is wrong.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
-use leasehold::clock::Sleep;
+use leasehold::clock::{BootClock, Sleep};
 use leasehold::{Clock, Env, Moment, Rng};
 use tokio::sync::watch;
 
@@ -47,5 +48,36 @@ impl Clock for SetClock {
                 std::future::pending().await
             }
         })
+    }
+}
+
+/// The real clock, with a wall that is off.
+#[derive(Debug, Default)]
+pub(crate) struct WrongWall(AtomicI64);
+
+impl WrongWall {
+    /// Off by so many seconds.
+    pub(crate) fn by(seconds: i64) -> Arc<Self> {
+        let wall = Self::default();
+        wall.set(seconds);
+        Arc::new(wall)
+    }
+
+    pub(crate) fn set(&self, seconds: i64) {
+        self.0.store(seconds * 1_000_000, Ordering::SeqCst);
+    }
+}
+
+impl Clock for WrongWall {
+    fn now(&self) -> Moment {
+        BootClock.now()
+    }
+
+    fn wall_micros(&self) -> u64 {
+        BootClock.wall_micros().saturating_add_signed(self.0.load(Ordering::SeqCst))
+    }
+
+    fn sleep_until(&self, at: Moment) -> Sleep {
+        BootClock.sleep_until(at)
     }
 }

@@ -1,0 +1,133 @@
+//! Servers that are started for the tests: `redis:temp`, `redlock:temp` and so on.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use leasehold_testkit::Server;
+use leasehold_testkit::redis::{self, Builder, Flavour, Kind, Redis};
+use leasehold_testkit::zookeeper::{TICK, ZooKeeper};
+
+/// Servers of some kind, until they are dropped.
+pub(crate) trait Servers: Send + Sync {
+    /// The URL of the engine that they make.
+    fn url(&self) -> String;
+
+    /// Those that can be restarted and whose clocks can be set, if they were started for one test alone.
+    fn own(&self) -> Vec<&Server>;
+
+    /// Deletes all that they keep.
+    fn wipe(&self) -> io::Result<()>;
+}
+
+/// Something that can be started.
+struct Startable {
+    /// The scheme of its URL.
+    scheme: &'static str,
+    start: fn() -> io::Result<Arc<dyn Servers>>,
+    /// The same for one test, that restarts them and sets their clocks, where that can be done. Sentinels and the nodes
+    /// of a cluster take what their clocks show for what has become of the others.
+    alone: Option<fn() -> io::Result<Arc<dyn Servers>>>,
+    /// What of it is running: until the last test that uses it has ended. Tests have names of their own for their
+    /// locks, so most share it.
+    running: Mutex<Option<Weak<dyn Servers>>>,
+}
+
+impl Startable {
+    const fn new(
+        scheme: &'static str,
+        start: fn() -> io::Result<Arc<dyn Servers>>,
+        alone: Option<fn() -> io::Result<Arc<dyn Servers>>>,
+    ) -> Self {
+        Self { scheme, start, alone, running: Mutex::new(None) }
+    }
+}
+
+static ALL: [Startable; 6] = [
+    Startable::new(
+        "redis",
+        || redis(Kind::One, Redis::builder().flavour(Flavour::Redis)),
+        Some(|| redis(Kind::One, alone(Redis::builder().flavour(Flavour::Redis)))),
+    ),
+    Startable::new(
+        "valkey",
+        || redis(Kind::One, Redis::builder().flavour(Flavour::Valkey)),
+        Some(|| redis(Kind::One, alone(Redis::builder().flavour(Flavour::Valkey)))),
+    ),
+    Startable::new(
+        "redlock",
+        || redis(Kind::Five, Redis::builder()),
+        Some(|| redis(Kind::Five, alone(Redis::builder()))),
+    ),
+    Startable::new("redis+sentinel", || redis(Kind::Sentinels, Redis::builder()), None),
+    Startable::new("redis+cluster", || redis(Kind::Cluster, Redis::builder()), None),
+    // Long enough a session for the TTLs of the tests.
+    Startable::new(
+        "zookeeper",
+        || Ok(Arc::new(ZooKeeper::builder().option("maxSessionTimeout", "60000").start()?)),
+        None,
+    ),
+];
+
+fn redis(kind: Kind, each: Builder) -> io::Result<Arc<dyn Servers>> {
+    Ok(Arc::new(redis::Servers::start(kind, &each)?))
+}
+
+fn alone(each: Builder) -> Builder {
+    each.fake_clock().option("appendonly", "yes")
+}
+
+fn startable(engine: &str) -> Option<&'static Startable> {
+    let scheme = engine.strip_suffix(":temp")?;
+    ALL.iter().find(|startable| startable.scheme == scheme)
+}
+
+/// The servers of an engine that is called `SCHEME:temp`, started if they are not running; `None` if it is called
+/// otherwise, or is not one of these.
+pub(crate) fn shared(engine: &str) -> io::Result<Option<Arc<dyn Servers>>> {
+    let Some(startable) = startable(engine) else { return Ok(None) };
+    let mut running = startable.running.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(servers) = running.as_ref().and_then(Weak::upgrade) {
+        return Ok(Some(servers));
+    }
+    let servers = (startable.start)()?;
+    *running = Some(Arc::downgrade(&servers));
+    Ok(Some(servers))
+}
+
+/// Whether the servers of this engine can be started for one test alone.
+pub(crate) fn can_be_alone(engine: &str) -> bool {
+    startable(engine).is_some_and(|startable| startable.alone.is_some())
+}
+
+/// Servers for one test alone.
+pub(crate) fn for_one(engine: &str) -> io::Result<Option<Arc<dyn Servers>>> {
+    startable(engine).and_then(|startable| startable.alone).map(|start| start()).transpose()
+}
+
+impl Servers for redis::Servers {
+    fn url(&self) -> String {
+        self.url()
+    }
+
+    fn own(&self) -> Vec<&Server> {
+        self.all().iter().map(|redis| &**redis).collect()
+    }
+
+    fn wipe(&self) -> io::Result<()> {
+        self.all().iter().try_for_each(|redis| redis.command(["FLUSHALL"]).map(drop))
+    }
+}
+
+impl Servers for ZooKeeper {
+    fn url(&self) -> String {
+        format!("{}?tick={}ms", self.url(), TICK.as_millis())
+    }
+
+    fn own(&self) -> Vec<&Server> {
+        Vec::new()
+    }
+
+    fn wipe(&self) -> io::Result<()> {
+        Err(io::Error::other("a ZooKeeper is not wiped"))
+    }
+}
