@@ -19,50 +19,54 @@ pub(crate) trait Servers: Send + Sync {
     fn wipe(&self) -> io::Result<()>;
 }
 
+type Start = fn() -> io::Result<Arc<dyn Servers>>;
+
 /// Something that can be started.
 struct Startable {
     /// The scheme of its URL.
     scheme: &'static str,
-    start: fn() -> io::Result<Arc<dyn Servers>>,
-    /// The same for one test, that restarts them and sets their clocks, where that can be done. Sentinels and the nodes
-    /// of a cluster take what their clocks show for what has become of the others.
-    alone: Option<fn() -> io::Result<Arc<dyn Servers>>>,
+    /// Whether they are several.
+    many: bool,
+    start: Start,
+    /// The same for one test, that restarts them and sets their clocks, where that can be done. Sentinels change masters
+    /// under it then.
+    alone: Option<Start>,
     /// What of it is running: until the last test that uses it has ended. Tests have names of their own for their
     /// locks, so most share it.
     running: Mutex<Option<Weak<dyn Servers>>>,
 }
 
 impl Startable {
-    const fn new(
-        scheme: &'static str,
-        start: fn() -> io::Result<Arc<dyn Servers>>,
-        alone: Option<fn() -> io::Result<Arc<dyn Servers>>>,
-    ) -> Self {
-        Self { scheme, start, alone, running: Mutex::new(None) }
+    const fn new(scheme: &'static str, many: bool, start: Start, alone: Option<Start>) -> Self {
+        Self { scheme, many, start, alone, running: Mutex::new(None) }
     }
 }
 
 static ALL: [Startable; 6] = [
     Startable::new(
         "redis",
+        false,
         || redis(Kind::One, Redis::builder().flavour(Flavour::Redis)),
         Some(|| redis(Kind::One, alone(Redis::builder().flavour(Flavour::Redis)))),
     ),
     Startable::new(
         "valkey",
+        false,
         || redis(Kind::One, Redis::builder().flavour(Flavour::Valkey)),
         Some(|| redis(Kind::One, alone(Redis::builder().flavour(Flavour::Valkey)))),
     ),
     Startable::new(
         "redlock",
+        true,
         || redis(Kind::Five, Redis::builder()),
         Some(|| redis(Kind::Five, alone(Redis::builder()))),
     ),
-    Startable::new("redis+sentinel", || redis(Kind::Sentinels, Redis::builder()), None),
-    Startable::new("redis+cluster", || redis(Kind::Cluster, Redis::builder()), None),
+    Startable::new("redis+sentinel", true, || redis(Kind::Sentinels, Redis::builder()), None),
+    Startable::new("redis+cluster", true, || redis(Kind::Cluster, Redis::builder()), Some(cluster_alone)),
     // Long enough a session for the TTLs of the tests.
     Startable::new(
         "zookeeper",
+        false,
         || Ok(Arc::new(ZooKeeper::builder().option("maxSessionTimeout", "60000").start()?)),
         None,
     ),
@@ -72,8 +76,18 @@ fn redis(kind: Kind, each: Builder) -> io::Result<Arc<dyn Servers>> {
     Ok(Arc::new(redis::Servers::start(kind, &each)?))
 }
 
+/// Who is stopped writes its data into a file and waits for no replicas.
 fn alone(each: Builder) -> Builder {
-    each.fake_clock().option("appendonly", "yes")
+    each.fake_clock().option("save", "3600 1").option("shutdown-timeout", "0")
+}
+
+fn cluster_alone() -> io::Result<Arc<dyn Servers>> {
+    let cluster = redis::Servers::start(Kind::Cluster, &alone(Redis::builder()))?;
+    for node in cluster.all() {
+        // They would take what their clocks show for what has become of the others.
+        node.command(["CONFIG", "SET", "cluster-node-timeout", "1000000000", "repl-timeout", "1000000000"])?;
+    }
+    Ok(Arc::new(cluster))
 }
 
 fn startable(engine: &str) -> Option<&'static Startable> {
@@ -99,6 +113,11 @@ pub(crate) fn can_be_alone(engine: &str) -> bool {
     startable(engine).is_some_and(|startable| startable.alone.is_some())
 }
 
+/// Whether the servers of this engine are several.
+pub(crate) fn are_many(engine: &str) -> bool {
+    startable(engine).is_some_and(|startable| startable.many)
+}
+
 /// Servers for one test alone.
 pub(crate) fn for_one(engine: &str) -> io::Result<Option<Arc<dyn Servers>>> {
     startable(engine).and_then(|startable| startable.alone).map(|start| start()).transpose()
@@ -114,7 +133,12 @@ impl Servers for redis::Servers {
     }
 
     fn wipe(&self) -> io::Result<()> {
-        self.all().iter().try_for_each(|redis| redis.command(["FLUSHALL"]).map(drop))
+        for node in self.all() {
+            if node.command(["ROLE"])?.list()[0].text() == "master" {
+                node.command(["FLUSHALL"])?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -82,12 +82,13 @@ impl Stack {
         self.engine.split_once(':').map_or("", |(scheme, _)| scheme)
     }
 
-    /// A short name for tests and files: `sqlite+chaos`.
+    /// A short name for tests and files: `sqlite+chaos`. Of servers that others have started less can be tested.
     pub(crate) fn label(&self) -> String {
+        let url = if self.engine.contains("://") { "-url" } else { "" };
         let layers = self.layers.iter().map(|layer| match layer {
             Layer::Chaos(_) => "+chaos",
         });
-        std::iter::once(self.scheme()).chain(layers).collect()
+        [self.scheme(), url].into_iter().chain(layers).collect()
     }
 
     /// Puts the layers around an engine. `nth` of those of a test: each gets a seed of its own.
@@ -126,10 +127,10 @@ pub(crate) async fn open_on(url: &str, env: Env) -> Verdict<Arc<dyn Engine>> {
         }
         // Its nodes have clocks of their own.
         "redlock" => open(url).await,
-        "quorum" => Err(Failure::Trouble(format!("the suite cannot open `{url}` on another clock"))),
-        _ => {
+        scheme if scheme.starts_with("redis") => {
             let config = leasehold::redis::Config::from_url(parsed)?;
             Ok(Arc::new(leasehold::redis::Redis::open(config, env).await?))
         }
+        other => Err(Failure::Trouble(format!("the suite cannot open `{other}:` on another clock"))),
     }
 }

@@ -8,6 +8,7 @@ use leasehold::clock::BootClock;
 use leasehold::{Clock, EngineInfo};
 use libtest_mimic::{Failed, Trial};
 
+use crate::servers;
 use crate::setup::Setup;
 use crate::stack::Stack;
 use crate::test::{Break, Test};
@@ -46,7 +47,10 @@ pub(crate) fn trials(stack: &Stack, info: &EngineInfo, seed: u64, pin: bool) -> 
     for test in all() {
         let excluded = !test.lacks(info, stack).is_empty();
         let name = format!("{label}::{}", test.name);
-        for (what, broken) in test.broken.clone().into_iter().filter(|_| bare || test.is_contract()) {
+        // Nor is it servers that are started for one test.
+        let few = !(test.is_alone() && servers::are_many(&stack.engine));
+        for (what, broken) in test.broken.clone().into_iter().filter(|_| few && (bare || test.is_contract()))
+        {
             let (stack, what) = (stack.clone(), what.to_owned());
             let name = format!("{name}::catches::{}", what.replace(' ', "_"));
             let test = test.clone();

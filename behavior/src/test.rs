@@ -42,6 +42,9 @@ pub(crate) const DURABLE: Need =
     Need { what: "data that outlives the engine", met: |i, _| i.durability != Durability::Volatile };
 pub(crate) const TOKENS_BY_CLOCK: Need =
     Need { what: "tokens that rise without the data", met: |i, _| i.tokens_rise >= TokensRise::ClockAhead };
+/// A quorum keeps in mind where its claims stand, so only who joined one can renew it.
+pub(crate) const ANYONE: Need =
+    Need { what: "claims that another process can renew", met: |i, _| i.engine != "redlock" };
 /// These can be opened on another clock and with other randomness.
 pub(crate) const OWN_ENV: Need = Need { what: "an injected clock", met: |i, _| i.engine != "redlock" };
 /// The engine's data and clock are this test's own, so it may delete the one and set the other.

@@ -1,4 +1,4 @@
-//! The suite as a test of the workspace: the embedded engines, one Redis, and some of them in chaos.
+//! The suite as a test of the workspace: the embedded engines, real servers of every kind, and most of them in chaos.
 
 fn main() -> std::process::ExitCode {
     leasehold_behavior::main(&[
@@ -8,5 +8,11 @@ fn main() -> std::process::ExitCode {
         "sqlite:temp",
         "redis:temp",
         "redis:temp+chaos=1",
+        "redlock:temp",
+        "redlock:temp+chaos=1",
+        "redis+sentinel:temp",
+        "redis+sentinel:temp+chaos=1",
+        "redis+cluster:temp",
+        "redis+cluster:temp+chaos=1",
     ])
 }

@@ -55,6 +55,7 @@ impl<'a> Ground<'a> {
         let mut run = Run {
             notices_death: self.probes[0].engine.info().notices_death,
             slack: self.slack,
+            asks_others: self.probes[0].engine.info().engine == "redlock",
             ledger: Ledger::new(0),
             now: self.clock.now(),
             claims,
@@ -87,6 +88,7 @@ fn claim(probe: &Probe, round: u128, terms: &Terms) -> Claim {
 struct Run {
     notices_death: bool,
     slack: Duration,
+    asks_others: bool,
     ledger: Ledger,
     now: Moment,
     claims: Vec<Claim>,
@@ -127,6 +129,9 @@ impl Run {
                 let expected = self.ledger.inspect(self.now, &query).queues;
                 let mut told = probe.queues().await?;
                 told.retain(|q| q.name.as_str().starts_with(&query.prefix));
+                if self.asks_others {
+                    forget_what_is_leaving(&mut told, &expected);
+                }
                 Ok(self.same_view(&expected, &told))
             }
             Step::Pass(_) => Ok(Ok(())),
@@ -189,15 +194,23 @@ impl Run {
                 if let (Some(claim), Some(token), Some(other)) = (claim, a.token, b.token) {
                     self.tokens.match_up(&claim, token, other)?;
                 }
-                let same = (a.id, a.weight, a.token.is_some(), a.age, a.revoked)
-                    == (b.id, b.weight, b.token.is_some(), b.age, b.revoked);
-                if !same || a.meta != b.meta || !self.about(a.ttl_left, b.ttl_left) {
+                let same = (a.id, a.weight, a.age, a.revoked) == (b.id, b.weight, b.age, b.revoked);
+                // In a quorum whoever is handed a lock holds it when it has asked the other nodes.
+                let holds = a.token.is_some() == b.token.is_some() || self.asks_others && b.token.is_none();
+                if !same || !holds || a.meta != b.meta || !self.about(a.ttl_left, b.ttl_left) {
                     return different();
                 }
             }
         }
         Ok(())
     }
+}
+
+/// A `leave` is confirmed when a majority has it, and what it ends may be seen for a moment at the others.
+fn forget_what_is_leaving(told: &mut Vec<QueueView>, expected: &[QueueView]) {
+    let expected: HashSet<ClaimId> = expected.iter().flat_map(|q| &q.claims).map(|c| c.id).collect();
+    told.iter_mut().for_each(|q| q.claims.retain(|c| c.token.is_some() || expected.contains(&c.id)));
+    told.retain(|q| !q.claims.is_empty());
 }
 
 /// Pairs of tokens of the same hold, and which claims have been used.

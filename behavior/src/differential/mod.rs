@@ -8,7 +8,7 @@ mod plan;
 
 use crate::broken::{queue, time, tokens, with};
 use crate::setup::Setup;
-use crate::test::{ALONE, PERMITS, PROCESSES, Test, test};
+use crate::test::{ALONE, ANYONE, PERMITS, PROCESSES, Test, test};
 use crate::verdict::{Failure, Verdict};
 
 use compare::Ground;
@@ -27,7 +27,8 @@ pub(crate) fn tests() -> Vec<Test> {
             .catches("renews at the hand-over", with::<time::HandOverRenews>)
             .catches("lets tokens fall", with::<tokens::TokensFall>)
             .catches("repeats tokens", with::<tokens::TokensRepeat>),
-        test!("differential", two_engines_on_the_same_data_do_as_the_ledger).needs(&[ALONE, PROCESSES]),
+        test!("differential", two_engines_on_the_same_data_do_as_the_ledger)
+            .needs(&[ALONE, PROCESSES, ANYONE]),
     ]
 }
 

@@ -21,7 +21,7 @@ const RAISES_MAX: u32 = 6;
 /// So often the head of the queue asks the others again before it withdraws from them.
 const LAGS_MAX: u32 = 5;
 /// The shortest pause before it does.
-pub(crate) const LAG_PAUSE: Duration = Duration::from_micros(200);
+const LAG_PAUSE: Duration = Duration::from_micros(200);
 /// The first and the longest time after which a head that has withdrawn tries again.
 const VAIN_PAUSE: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(250));
 
@@ -124,7 +124,7 @@ impl Shared {
     }
 
     /// How the head of a queue stands that others keep from a majority.
-    pub(crate) fn head(&self, ttl: Duration, pause: Duration) -> Standing {
+    fn head(&self, ttl: Duration, pause: Duration) -> Standing {
         Standing::Queued { ahead: 1, ttl: ttl.min(WAITING_TTL_MAX), look_again: self.about(pause) }
     }
 

@@ -8,7 +8,6 @@ use leasehold_core::claim::CAPACITY_MAX;
 use leasehold_core::engine::Standing;
 use leasehold_core::{Claim, ClaimRef, Error, ErrorKind, Refresh, Result, Token};
 
-use crate::acquire::LAG_PAUSE;
 use crate::roll::Entry;
 use crate::round::Round;
 use crate::shared::Shared;
@@ -67,22 +66,13 @@ impl Shared {
         check(claim)?;
         let (key, now) = (claim.key(), self.env.now());
         let known = self.roll.enter(claim, self.nodes.len(), now, |entry| Known::of(entry));
-        let standing = match known {
-            Known::Fresh => return self.begin(&key, claim.ttl).await,
+        match known {
+            Known::Fresh => self.begin(&key, claim.ttl).await,
             // Boxed, for all that may be is allotted with each request.
             Known::Held(_) => Box::pin(self.renew_one(&key, claim.ttl)).await,
             Known::Waits(..) => Box::pin(self.look(&key, claim.ttl)).await,
             Known::Leaving => Ok(Standing::Gone),
-        };
-        if !matches!(standing, Ok(Standing::Gone)) {
-            return standing;
         }
-        // It died: this is a new life, under ids that its old one had not.
-        self.roll.forget(claim.id);
-        let start = self.env.rng.next() as u16;
-        let again = |entry: &mut Entry| entry.tries.iter_mut().for_each(|nth| *nth = start);
-        self.roll.enter(claim, self.nodes.len(), self.env.now(), again);
-        self.begin(&key, claim.ttl).await
     }
 
     /// Asks for the first time.
@@ -154,10 +144,6 @@ impl Shared {
         match round.calls[0].answers.pop() {
             Some(Ok(Standing::Held { token, .. })) => {
                 self.note(token);
-                if self.roll.with(key.id, |entry| entry.busy) == Some(true) {
-                    // Another request asks the others; this one has renewed its place.
-                    return Ok(self.head(ttl, LAG_PAUSE));
-                }
                 self.rise(key, ttl, true).await
             }
             Some(Ok(Standing::Gone)) => {
