@@ -1,0 +1,110 @@
+//! How a claim goes, and the next one comes in.
+
+use leasehold_core::ordered::Key;
+use leasehold_core::{ClaimId, Name, Result};
+
+use crate::failure;
+use crate::line::{Seen, of_key};
+use crate::own::Hold;
+use crate::plan::{Leaving, Plan, plan};
+use crate::store::{Inner, TRIES};
+use crate::wire::{LOCK_FLAGS, Op, Undone, Why};
+
+impl Inner {
+    /// Ends the place of a claim, whosever it is. One that is not there is success.
+    pub(crate) async fn exit(&self, name: &Name, key: &Key) -> Result<()> {
+        let Some((session, claim)) = of_key(key) else { return Ok(()) };
+        let hold = self.own.hold(session, claim).filter(|hold| hold.alone);
+        let left = match hold {
+            Some(hold) => self.leave_alone(name, session, claim, hold).await?,
+            None => false,
+        };
+        if !left {
+            self.leave(name, Leaving { session, claim }).await?;
+        }
+        self.own.end(session, claim);
+        Ok(())
+    }
+
+    /// Gives up the lock's own key without a look, for nobody else was there; whether that was right.
+    async fn leave_alone(&self, name: &Name, session: &str, claim: ClaimId, hold: Hold) -> Result<bool> {
+        let lock = self.keys.lock(name);
+        let mut ops = match hold.keep {
+            false => vec![Op::delete(&lock, hold.index)],
+            true => vec![Op::unchanged(&lock, hold.index), Op::unlock(&lock, session, LOCK_FLAGS)],
+        };
+        ops.push(Op::tree(&self.keys.line(name)));
+        let entries = match self.batches.transact("release", name, ops).await {
+            Ok(entries) => entries,
+            Err(Undone::Refused(_)) => return Ok(false),
+            Err(Undone::Failed(error)) => return Err(error),
+        };
+        if let Ok(seen) = self.read("release", name, &entries, None)
+            && !seen.spots.is_empty()
+        {
+            self.busy.set(name, true);
+            self.follow(name, seen, Leaving { session, claim }).await;
+        }
+        Ok(true)
+    }
+
+    /// Lets in whoever came meanwhile, as far as that succeeds: they look for themselves, too.
+    async fn follow(&self, name: &Name, mut seen: Seen, gone: Leaving<'_>) {
+        for _ in 0..TRIES {
+            let plan = plan(&seen, &self.keys, name, Some(gone));
+            match self.carry_out("release", name, plan, None).await {
+                Err(Undone::Refused(_)) => {}
+                Ok(()) | Err(Undone::Failed(_)) => return,
+            }
+            match self.look("release", name).await {
+                Ok(now) => seen = now,
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Looks, and then does it all at once.
+    async fn leave(&self, name: &Name, leaving: Leaving<'_>) -> Result<()> {
+        let theirs = !self.own.has(leaving.session);
+        for _ in 0..TRIES {
+            let seen = self.look("release", name).await?;
+            let Some(stand) = seen.stands().into_iter().find(|stand| leaving.is(stand)) else {
+                return self.give_back(name, &seen, leaving).await;
+            };
+            let upset = theirs.then_some(leaving.session);
+            let planned = plan(&seen, &self.keys, name, Some(leaving));
+            let done = match self.carry_out("release", name, planned, upset).await {
+                // It goes all the same; the first in line takes the lock when it can be had.
+                Err(undone) if undone.is(&Why::Delayed) => {
+                    let ops = stand.spot.map(|spot| Op::delete(&spot.key, spot.index)).into_iter().collect();
+                    self.carry_out("release", name, Plan { ops, ..Plan::default() }, upset).await
+                }
+                done => done,
+            };
+            match done {
+                Ok(()) => return Ok(()),
+                Err(undone) => match undone.error("release") {
+                    Some(error) => return Err(error),
+                    None => continue,
+                },
+            }
+        }
+        Err(failure::restless("release"))
+    }
+
+    /// The claim has no place, but its session may still have the lock: somebody has written over its value.
+    async fn give_back(&self, name: &Name, seen: &Seen, leaving: Leaving<'_>) -> Result<()> {
+        let had = self.own.hold(leaving.session, leaving.claim).is_some();
+        let Some((_, lock)) = seen.foreign().filter(|(session, _)| had && ***session == *leaving.session)
+        else {
+            return Ok(());
+        };
+        let key = self.keys.lock(name);
+        let ops = vec![Op::unchanged(&key, lock.index), Op::unlock(&key, leaving.session, LOCK_FLAGS)];
+        match self.batches.transact("release", name, ops).await {
+            Err(Undone::Failed(error)) => Err(error),
+            // Whoever was faster has it now.
+            Ok(_) | Err(Undone::Refused(_)) => Ok(()),
+        }
+    }
+}

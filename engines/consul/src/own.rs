@@ -1,0 +1,172 @@
+//! What this client has at Consul, or may have: its claims, by session.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hashbrown::{HashMap, HashSet};
+use leasehold_core::{ClaimId, Name};
+
+/// The lock's own key as it was when it became the place of a claim of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Hold {
+    pub(crate) index: u64,
+    /// Nobody else was there.
+    pub(crate) alone: bool,
+    /// The key stays when the claim goes.
+    pub(crate) keep: bool,
+}
+
+/// A claim.
+#[derive(Debug, Clone)]
+struct Mine {
+    name: Name,
+    /// The number of its key in the line, if it has had one. Numbers are used again, for every key that Consul has ever
+    /// had costs it something for a while: it keeps the graves of deleted keys, and walks over all of them to read a line.
+    slot: Option<u32>,
+    /// A request for it was sent of which nobody knows what became: it may still arrive, so it is never forgotten.
+    doubtful: bool,
+    hold: Option<Hold>,
+}
+
+#[derive(Debug, Default)]
+struct Session {
+    claims: HashMap<ClaimId, Mine>,
+    slots: HashMap<Name, HashSet<u32>>,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(crate) struct Own(Mutex<HashMap<Arc<str>, Session>>);
+
+/// A claim that may be there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Suspect {
+    pub(crate) claim: ClaimId,
+    pub(crate) name: Name,
+    pub(crate) slot: Option<u32>,
+}
+
+impl Own {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Session>> {
+        // Nothing under this lock can panic between two changes that belong together.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A session has been opened.
+    pub(crate) fn open(&self, session: &Arc<str>) {
+        self.lock().insert(Arc::clone(session), Session::default());
+    }
+
+    /// A session is over.
+    pub(crate) fn close(&self, session: &str) {
+        self.lock().remove(session);
+    }
+
+    /// Whether a session is one of ours.
+    pub(crate) fn has(&self, session: &str) -> bool {
+        self.lock().contains_key(session)
+    }
+
+    /// A claim is about to be sent; whether it has been before.
+    pub(crate) fn begin(&self, session: &str, claim: ClaimId, name: &Name) -> bool {
+        let mut all = self.lock();
+        let Some(session) = all.get_mut(session) else { return false };
+        let before = session.claims.contains_key(&claim);
+        if !before {
+            let mine = Mine { name: name.clone(), slot: None, doubtful: false, hold: None };
+            session.claims.insert(claim, mine);
+        }
+        before
+    }
+
+    /// The number of its key in the line.
+    pub(crate) fn slot(&self, session: &str, claim: ClaimId) -> Option<u32> {
+        let mut all = self.lock();
+        let session = all.get_mut(session)?;
+        let mine = session.claims.get_mut(&claim)?;
+        if mine.slot.is_none() {
+            let taken = session.slots.entry(mine.name.clone()).or_default();
+            let free = (0..).find(|slot| taken.insert(*slot)).expect("there are more numbers than claims");
+            mine.slot = Some(free);
+        }
+        mine.slot
+    }
+
+    /// Another number: the key of the one it had is in use.
+    pub(crate) fn skip_slot(&self, session: &str, claim: ClaimId) {
+        if let Some(mine) = self.lock().get_mut(session).and_then(|s| s.claims.get_mut(&claim)) {
+            mine.slot = None;
+        }
+    }
+
+    /// A request for it was sent, and nobody knows what became of it.
+    pub(crate) fn doubt(&self, session: &str, claim: ClaimId) {
+        if let Some(mine) = self.lock().get_mut(session).and_then(|s| s.claims.get_mut(&claim)) {
+            mine.doubtful = true;
+        }
+    }
+
+    /// The lock's own key is its place now.
+    pub(crate) fn holds(&self, session: &str, claim: ClaimId, hold: Hold) {
+        if let Some(mine) = self.lock().get_mut(session).and_then(|s| s.claims.get_mut(&claim)) {
+            mine.hold = Some(hold);
+        }
+    }
+
+    /// How it holds, if it does so in the lock's own key.
+    pub(crate) fn hold(&self, session: &str, claim: ClaimId) -> Option<Hold> {
+        self.lock().get(session)?.claims.get(&claim)?.hold
+    }
+
+    /// Its place has ended, or never was.
+    pub(crate) fn end(&self, session: &str, claim: ClaimId) {
+        let mut all = self.lock();
+        let Some(session) = all.get_mut(session) else { return };
+        let Some(mine) = session.claims.get_mut(&claim) else { return };
+        mine.hold = None;
+        if mine.doubtful {
+            return;
+        }
+        if let Some(slot) = mine.slot
+            && let Some(taken) = session.slots.get_mut(&mine.name)
+        {
+            taken.remove(&slot);
+            if taken.is_empty() {
+                session.slots.remove(&mine.name);
+            }
+        }
+        session.claims.remove(&claim);
+    }
+
+    /// All that may be there.
+    pub(crate) fn suspects(&self, session: &str) -> Vec<Suspect> {
+        let all = self.lock();
+        let claims = all.get(session).into_iter().flat_map(|session| &session.claims);
+        claims.map(|(id, mine)| Suspect { claim: *id, name: mine.name.clone(), slot: mine.slot }).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_used_again_but_not_those_of_the_doubtful() {
+        let (own, session) = (Own::default(), Arc::from("s"));
+        let name = Name::new("m").unwrap();
+        own.open(&session);
+        let slot = |id| {
+            assert!(!own.begin("s", ClaimId(id), &name));
+            own.slot("s", ClaimId(id)).unwrap()
+        };
+        assert_eq!([slot(1), slot(2), slot(3)], [0, 1, 2]);
+        own.doubt("s", ClaimId(2));
+        own.end("s", ClaimId(2));
+        own.end("s", ClaimId(1));
+        assert!(own.begin("s", ClaimId(2), &name), "it is still known");
+        assert_eq!([slot(4), slot(5)], [0, 3]);
+        [3, 4, 5].into_iter().for_each(|id| own.end("s", ClaimId(id)));
+        assert_eq!(own.suspects("s"), [Suspect { claim: ClaimId(2), name, slot: Some(1) }]);
+        own.close("s");
+        assert!(own.suspects("s").is_empty() && !own.has("s"));
+    }
+}

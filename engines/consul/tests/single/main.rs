@@ -1,0 +1,7 @@
+//! The engine on one real server: what stands in it, who else locks there, and what happens when it does not do well.
+//!
+//! Every test has a server of its own. Nothing sleeps here for something to happen, and nothing is timed: what must
+//! happen is awaited, within [`world::BOUND`].
+
+mod queue;
+mod world;
