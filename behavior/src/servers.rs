@@ -4,6 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use leasehold_testkit::Server;
+use leasehold_testkit::consul::Consul;
 use leasehold_testkit::redis::{self, Builder, Flavour, Kind, Redis};
 use leasehold_testkit::zookeeper::{TICK, ZooKeeper};
 
@@ -42,7 +43,7 @@ impl Startable {
     }
 }
 
-static ALL: [Startable; 6] = [
+static ALL: [Startable; 7] = [
     Startable::new(
         "redis",
         false,
@@ -63,6 +64,7 @@ static ALL: [Startable; 6] = [
     ),
     Startable::new("redis+sentinel", true, || redis(Kind::Sentinels, Redis::builder()), None),
     Startable::new("redis+cluster", true, || redis(Kind::Cluster, Redis::builder()), Some(cluster_alone)),
+    Startable::new("consul", false, || Ok(Arc::new(Consul::start()?)), None),
     // Long enough a session for the TTLs of the tests.
     Startable::new(
         "zookeeper",
@@ -153,5 +155,20 @@ impl Servers for ZooKeeper {
 
     fn wipe(&self) -> io::Result<()> {
         Err(io::Error::other("a ZooKeeper is not wiped"))
+    }
+}
+
+impl Servers for Consul {
+    fn url(&self) -> String {
+        // The dead are followed as soon as their sessions have ended.
+        format!("{}?lock_delay=0s", self.url())
+    }
+
+    fn own(&self) -> Vec<&Server> {
+        Vec::new()
+    }
+
+    fn wipe(&self) -> io::Result<()> {
+        Err(io::Error::other("a Consul is not wiped"))
     }
 }

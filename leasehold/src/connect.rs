@@ -11,6 +11,10 @@ use leasehold_core::{Client, Engine, EngineInfo, Env, Error, ErrorKind, Guarante
 /// The URL schemes that this build knows.
 pub const SCHEMES: &[&str] = &[
     "memory",
+    #[cfg(feature = "consul")]
+    "consul",
+    #[cfg(feature = "consul")]
+    "consuls",
     #[cfg(feature = "redis")]
     "redis",
     #[cfg(feature = "redis")]
@@ -33,6 +37,8 @@ pub const SCHEMES: &[&str] = &[
 pub fn engines() -> Vec<EngineInfo> {
     vec![
         Memory::new(Env::system()).info().clone(),
+        #[cfg(feature = "consul")]
+        leasehold_consul::info().clone(),
         #[cfg(feature = "redis")]
         leasehold_redis::info().clone(),
         #[cfg(feature = "redlock")]
@@ -44,8 +50,8 @@ pub fn engines() -> Vec<EngineInfo> {
     ]
 }
 
-/// Connects to the engine of this URL: `memory:`, `sqlite:` (the default place), `sqlite:PATH`, `redis://HOST` and its
-/// like, `redlock://A,B,C`, `zookeeper://A,B,C/CHROOT`; each as far as its feature is on.
+/// Connects to the engine of this URL: `memory:`, `sqlite:` (the default place), `sqlite:PATH`, `consul://A,B,C`,
+/// `redis://HOST` and its like, `redlock://A,B,C`, `zookeeper://A,B,C/CHROOT`; each as far as its feature is on.
 ///
 /// Awaiting the result connects; the methods of [`Connect`] set what else is wanted first.
 ///
@@ -141,6 +147,11 @@ pub async fn open(url: &str) -> Result<Arc<dyn Engine>> {
             }
             url.done()?;
             Ok(Arc::new(Memory::new(Env::system())))
+        }
+        #[cfg(feature = "consul")]
+        "consul" | "consuls" => {
+            let config = leasehold_consul::Config::from_url(url)?;
+            Ok(Arc::new(leasehold_consul::open(config, Env::system()).await?))
         }
         #[cfg(feature = "quorum")]
         "quorum" => memory_quorum(url),

@@ -33,6 +33,7 @@
 //! |---|---|---|---|
 //! | `memory:` | the tasks of one process | efficiency | nothing outlives the process |
 //! | `sqlite:`, `sqlite:PATH` | the processes of one machine | correctness | no server; feature `sqlite` |
+//! | `consul://`, `consuls://` | many machines | correctness | also against `consul lock`; feature `consul` |
 //! | `redis://`, `rediss://`, `redis+unix:`, `redis+sentinel://`, `redis+cluster://` | many machines | efficiency | feature `redis` |
 //! | `zookeeper://A,B,C/CHROOT` | many machines | correctness | excludes Curator's and kazoo's locks; feature `zookeeper` |
 //! | `redlock://A,B,C` | many machines | efficiency | a majority of independent Redis servers; feature `redlock` |
@@ -54,6 +55,8 @@ mod connect;
 mod redlock;
 
 pub use connect::{Connect, SCHEMES, connect, engines, open};
+#[cfg(feature = "consul")]
+pub use leasehold_consul as consul;
 pub use leasehold_core::engine::{Purpose, Reach};
 pub use leasehold_core::*;
 #[cfg(feature = "quorum")]

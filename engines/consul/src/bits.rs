@@ -22,7 +22,9 @@ fn place(name: &Name) -> (usize, u64) {
         .as_str()
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
-    ((hash >> 32) as usize % WORDS, 1 << (hash >> 8 & 63))
+    // The last letters of a name must reach all of it.
+    let hash = (hash ^ hash >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+    (hash as usize % WORDS, 1 << (hash >> 8 & 63))
 }
 
 impl Bits {

@@ -134,8 +134,11 @@ impl Config {
                 return Err(refuse("a `timeout` of zero leaves no time for an answer; write `timeout=3s`"));
             }
         }
+        let tls = tls(&mut url)?;
         if encrypted {
-            config.tls = Some(tls(&mut url)?);
+            config.tls = Some(tls);
+        } else if tls != Tls::default() {
+            return Err(refuse("`ca`, `cert` and `key` are for encryption; write `consuls://` for that"));
         }
         url.done()?;
         Ok(config)

@@ -76,7 +76,8 @@ impl Inner {
             let done = match self.carry_out("release", name, planned, upset).await {
                 // It goes all the same; the first in line takes the lock when it can be had.
                 Err(undone) if undone.is(&Why::Delayed) => {
-                    let ops = stand.spot.map(|spot| Op::delete(&spot.key, spot.index)).into_iter().collect();
+                    let ops =
+                        stand.spot.into_iter().flat_map(|spot| Op::remove(&spot.key, spot.index)).collect();
                     self.carry_out("release", name, Plan { ops, ..Plan::default() }, upset).await
                 }
                 done => done,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use leasehold_core::ordered::Key;
 use leasehold_core::{ClaimId, Name};
 
-use crate::line::{Lock, Seen, Stand};
+use crate::line::{Lock, Seen, Stand, key};
 use crate::names::Keys;
 use crate::place::Place;
 use crate::wire::{LOCK_FLAGS, Op};
@@ -62,7 +62,7 @@ fn concerned<'a, 's>(behind: &'a [Stand<'s>]) -> &'a [Stand<'s>] {
     &behind[..end]
 }
 
-/// What must be done, with or without somebody who goes.
+/// What must be done, with or without somebody who goes; whoever is not there any more was the first.
 pub(crate) fn plan(seen: &Seen, keys: &Keys, name: &Name, leaving: Option<Leaving<'_>>) -> Plan {
     let all = seen.stands();
     let goes = all.iter().position(|stand| leaving.is_some_and(|leaving| leaving.is(stand)));
@@ -84,9 +84,12 @@ pub(crate) fn plan(seen: &Seen, keys: &Keys, name: &Name, leaving: Option<Leavin
     }
     if let Some(stand) = &gone {
         let doubles = seen.doubles.iter().filter(|_| stand.spot.is_none());
-        plan.ops.extend(stand.spot.into_iter().chain(doubles).map(|spot| Op::delete(&spot.key, spot.index)));
+        plan.ops
+            .extend(stand.spot.into_iter().chain(doubles).flat_map(|spot| Op::remove(&spot.key, spot.index)));
+    }
+    if let Some(leaving) = leaving {
         for told in concerned(&staying[goes.unwrap_or(0)..]) {
-            plan.ring(told, stand.key());
+            plan.ring(told, key(leaving.session, leaving.claim));
         }
     }
     plan
@@ -145,7 +148,7 @@ impl Plan {
             ..first.place.clone()
         };
         self.ops.push(Op::lock(&key, first.session, LOCK_FLAGS, &place.write()));
-        self.ops.push(Op::delete(&spot.key, spot.index));
+        self.ops.extend(Op::remove(&spot.key, spot.index));
         match first.token {
             None => self.admit(first),
             // It has been let in before, under a lock that has ended with the session of another.

@@ -90,7 +90,12 @@ impl Op {
         op
     }
 
-    /// The key goes, if it has not changed.
+    /// The key goes, which must be there and must not have changed.
+    pub(crate) fn remove(key: &str, index: u64) -> [Self; 2] {
+        [Self::unchanged(key, index), Self::new("delete", key)]
+    }
+
+    /// The key goes, if it has not changed; it may be gone already.
     pub(crate) fn delete(key: &str, index: u64) -> Self {
         let mut op = Self::new("delete-cas", key);
         op.kv.index = Some(index);
@@ -111,7 +116,7 @@ impl Op {
     pub(crate) fn answers(&self, entry: &Entry, before: usize) -> bool {
         match self.kv.verb {
             "get-tree" => entry.key.starts_with(&self.kv.key),
-            "check-not-exists" | "delete-cas" => false,
+            "check-not-exists" | "delete" | "delete-cas" => false,
             _ => before == 0 && entry.key == self.kv.key,
         }
     }
