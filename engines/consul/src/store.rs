@@ -150,15 +150,15 @@ impl Inner {
     /// What stands at a resource now.
     pub(crate) async fn look(&self, operation: &'static str, name: &Name) -> Result<Seen> {
         let (lock, line) = (self.keys.lock(name), self.keys.line(name));
-        let both = [Op::get(&lock), Op::tree(&line)];
-        let told = match self.api.transact(operation, &both).await {
-            // There is no lock. Somebody may wait for one all the same.
-            Err(Undone::Refused(_)) => self.api.transact(operation, &both[1..]).await,
-            told => told,
-        };
-        let entries =
-            told.map_err(|undone| undone.error(operation).unwrap_or_else(|| failure::restless(operation)))?;
-        self.read(operation, name, &entries, None)
+        // All at one moment, and no step says "if it is there": with the lock, or else without.
+        let steps = [[Op::get(&lock), Op::tree(&line)], [Op::absent(&lock), Op::tree(&line)]];
+        for ops in steps.iter().cycle().take(TRIES) {
+            match self.api.transact(operation, ops).await {
+                Ok(entries) => return self.read(operation, name, &entries, None),
+                Err(undone) => undone.error(operation).map_or(Ok(()), Err)?,
+            }
+        }
+        Err(failure::restless(operation))
     }
 
     pub(crate) fn read(
