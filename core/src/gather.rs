@@ -174,8 +174,9 @@ impl<Op: Send + 'static, Out: Send + 'static> Seat<Op, Out> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Out>> {
+        let mut driven = false;
         loop {
-            match self.step(cx) {
+            match self.step(cx, driven) {
                 Step::Answer(out, rest) => {
                     rest.into_iter().for_each(&self.shared.orphans);
                     return Poll::Ready(Some(out.expect("the batch with this item panicked")));
@@ -185,10 +186,12 @@ impl<Op: Send + 'static, Out: Send + 'static> Seat<Op, Out> {
                 Step::Start(ops) => self.shared.advance(|shared| (shared.run)(ops)),
                 Step::Resume(work) => self.shared.advance(|_| work),
             }
+            driven = true;
         }
     }
 
-    fn step(&mut self, cx: &Context<'_>) -> Step<Op, Out> {
+    /// What to do, for one that has `driven` a batch in this poll or has not.
+    fn step(&mut self, cx: &Context<'_>, driven: bool) -> Step<Op, Out> {
         let slot = self.slot.expect("polled after its answer");
         let shared = self.shared.clone();
         let state = &mut *shared.lock();
@@ -204,7 +207,11 @@ impl<Op: Send + 'static, Out: Send + 'static> Seat<Op, Out> {
         }
         state.slots.attend(slot, None);
         if let Some(flight) = &mut state.flight {
-            if flight.woken
+            if flight.woken && driven {
+                // It may ask for another turn until this task has given up its own: tokio lets a task that has done
+                // much do nothing more before that.
+                cx.waker().wake_by_ref();
+            } else if flight.woken
                 && let Some(work) = flight.work.take()
             {
                 flight.woken = false;

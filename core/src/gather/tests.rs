@@ -334,3 +334,30 @@ async fn callers_that_come_and_go_lose_nothing() {
     }
     assert_eq!(done.load(Ordering::SeqCst), 6400);
 }
+
+/// A batch asks for another turn when its task has had enough. It would ask for ever if it got it in the same poll, as
+/// here in the main task of a runtime of several threads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_task_of_many_callers_goes_on_when_it_has_had_enough() {
+    let polls = Arc::new(AtomicUsize::new(0));
+    let counted = polls.clone();
+    let run = move |ops: Vec<u32>| -> Work<Vec<u32>> {
+        let polls = counted.clone();
+        Box::pin(async move {
+            let mut much = std::pin::pin!(async {
+                for _ in 0..100 {
+                    coop::consume_budget().await;
+                }
+            });
+            std::future::poll_fn(|cx| {
+                assert!(polls.fetch_add(1, Ordering::Relaxed) < 100_000, "it is polled for ever");
+                much.as_mut().poll(cx)
+            })
+            .await;
+            ops
+        })
+    };
+    let gather = Gather::new(100, run, |_| panic!("nothing is left"));
+    let all = futures_util::future::join_all((0..5000).map(|n| gather.submit(n, 1))).await;
+    assert_eq!(all, (0..5000).collect::<Vec<_>>());
+}
