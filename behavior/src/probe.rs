@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use leasehold::claim::{CAPACITY_MAX, Claim, ClaimId, Leave, Manner, Meta, Refresh};
+use leasehold::claim::{CAPACITY_MAX, Claim, ClaimId, Leave, Manner, Meta, Refresh, WAITING_TTL_MAX};
 use leasehold::engine::{Batch, Hints, Query, QueueView, Standing};
 use leasehold::{Engine, Env, Moment, Name, Result, Token};
 
@@ -183,6 +183,17 @@ impl Probe {
     /// Lets time pass.
     pub(crate) async fn until(&self, at: Moment) {
         self.env.clock.sleep_until(at).await;
+    }
+
+    /// Lets time pass, and keeps a claim alive that waits meanwhile.
+    pub(crate) async fn keep(&self, waiter: &Claim, until: Moment) -> Verdict {
+        loop {
+            self.until(until.min(self.env.now() + WAITING_TTL_MAX / 5)).await;
+            if self.env.now() >= until {
+                return Ok(());
+            }
+            self.refresh(waiter).await?;
+        }
     }
 
     /// Refreshes a claim until its standing is as wanted.

@@ -125,6 +125,10 @@ pub(crate) async fn open_on(url: &str, env: Env) -> Verdict<Arc<dyn Engine>> {
             let config = leasehold::sqlite::Config::from_url(parsed)?;
             Ok(Arc::new(leasehold::sqlite::Sqlite::open(config, env).await?))
         }
+        "consul" => {
+            let config = leasehold::consul::Config::from_url(parsed)?;
+            Ok(Arc::new(leasehold::consul::open(config, env).await?))
+        }
         // Its nodes have clocks of their own.
         "redlock" => open(url).await,
         scheme if scheme.starts_with("redis") => {

@@ -11,6 +11,7 @@ use std::fmt;
 use std::os::fd::BorrowedFd;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use leasehold::claim::{Claim, ClaimId, ClaimRef, Leave, Refresh};
 use leasehold::engine::{Alarms, Batch, Engine, EngineInfo, Hints, Page, Query, Reply, Standing};
@@ -66,6 +67,10 @@ impl Inner {
 
     pub(crate) async fn inspect(&self, query: Query) -> Result<Page> {
         self.0.inspect(query).await
+    }
+
+    pub(crate) fn ttl_min(&self) -> Duration {
+        self.0.info().ttl_min
     }
 }
 

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold::claim::{Claim, Leave, Manner, Refresh, WAITING_TTL_MAX};
+use leasehold::clock::BootClock;
 use leasehold::engine::Standing;
-use leasehold::{Engine, Env, Query, Result};
+use leasehold::{Clock, Engine, Env, Query, Result};
 
 use super::{Fault, Inner, Memo, broken};
 
@@ -178,7 +179,8 @@ fn doubled(standing: Standing) -> Standing {
 
 impl Fault for ForgetsHolders {
     async fn join(&self, to: &Inner, claim: Claim) -> Result<Standing> {
-        to.join(Claim { ttl: claim.ttl / 2, ..claim }).await.map(doubled)
+        let ttl = (claim.ttl / 2).max(to.ttl_min());
+        to.join(Claim { ttl, ..claim }).await.map(doubled)
     }
 
     async fn refresh(&self, to: &Inner, ask: Refresh) -> Result<Standing> {
@@ -191,6 +193,21 @@ impl Fault for ForgetsHolders {
 pub(crate) struct ForgetsWaiters;
 
 impl ForgetsWaiters {
+    /// For an engine that has no TTL so short.
+    async fn join_by_hand(to: &Inner, claim: Claim) -> Result<Standing> {
+        let leave = Leave { claim: claim.key(), manner: Manner::Evict };
+        let forgotten = BootClock.now() + claim.waiting_ttl() / 4;
+        let standing = to.join(claim).await?;
+        if let Standing::Queued { .. } = standing {
+            let to = to.clone();
+            tokio::spawn(async move {
+                BootClock.sleep_until(forgotten).await;
+                to.leave(leave).await
+            });
+        }
+        Ok(standing)
+    }
+
     async fn finish(to: &Inner, ask: Refresh, standing: Standing) -> Result<Standing> {
         match standing {
             Standing::Held { .. } => to.refresh(ask).await,
@@ -205,6 +222,9 @@ impl ForgetsWaiters {
 impl Fault for ForgetsWaiters {
     async fn join(&self, to: &Inner, claim: Claim) -> Result<Standing> {
         let ask = renewal(&claim);
+        if claim.ttl / 4 < to.ttl_min() {
+            return Self::join_by_hand(to, claim).await;
+        }
         let standing = to.join(Claim { ttl: claim.ttl / 4, ..claim }).await?;
         Self::finish(to, ask, standing).await
     }

@@ -143,7 +143,7 @@ async fn a_holder_is_not_forgotten_early(setup: Setup) -> Verdict {
     other.join(&next).await?;
     // It renews a few times, and then no more.
     for _ in 0..3 {
-        probe.until(last.sent + holder.ttl / 3).await;
+        other.keep(&next, last.sent + holder.ttl / 3).await?;
         let told = probe.refresh(&holder).await?;
         if told.standing == Standing::Gone {
             ensure!(
@@ -178,10 +178,10 @@ async fn a_waiter_is_not_forgotten_early(setup: Setup) -> Verdict {
     let one_ahead = |s: &Standing| matches!(s, Standing::Queued { ahead: 1, .. });
     let passed = other.refresh_until(&last, "a silent waiter is passed over", one_ahead).await?;
     ensure!(
-        passed.answered >= asked.sent + waiter.ttl,
+        passed.answered >= asked.sent + waiter.waiting_ttl(),
         "passed over {:?} after a request for {:?}",
         passed.answered.since(asked.sent),
-        waiter.ttl
+        waiter.waiting_ttl()
     );
     probe.refresh(&waiter).await?.gone()
 }

@@ -54,7 +54,7 @@ async fn renews(setup: &Setup, probe: &Probe, renew: impl AsyncFn(&Claim) -> Ver
         let joined = probe.join(&holder).await?;
         joined.held()?;
         probe.join(&next).await?;
-        probe.until(joined.answered + ttl / 2).await;
+        probe.keep(&next, joined.answered + ttl / 2).await?;
         let renewed = renew(&holder).await?;
         if renewed.answered >= joined.sent + ttl {
             return Ok(None);
