@@ -65,6 +65,10 @@ pub(crate) enum Start {
     Sentinel,
     /// A cluster of three masters and three replicas
     Cluster,
+    /// One ZooKeeper
+    Zookeeper,
+    /// Three ZooKeepers that agree
+    Zookeeper3,
 }
 
 /// What this program is when it has started itself.

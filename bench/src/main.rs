@@ -13,10 +13,10 @@ use leasehold_bench::rounds::{self, Step};
 use leasehold_bench::{Load, Progress, Row, runtime, table};
 use leasehold_core::engine::Reach;
 use leasehold_core::{Env, Error, ErrorKind, Result};
-use leasehold_testkit::redis::Servers;
 
 use args::{Args, Role, Which};
 use contest::Contest;
+use servers::Servers;
 
 #[expect(
     clippy::print_stdout,
@@ -44,8 +44,8 @@ fn main() -> ExitCode {
 /// Runs what was asked for; the results as text.
 async fn bench(args: &Args) -> Result<String> {
     let env = Env::system();
-    let servers = args.start.map(servers::start).transpose()?;
-    let url = servers.as_ref().map_or_else(|| args.engine.clone(), Servers::url);
+    let servers = args.start.map(Servers::start).transpose()?;
+    let url = servers.as_ref().map_or_else(|| args.engine.clone(), |servers| servers.url.clone());
     let contest = Contest::open(&url, &env).await?;
     let rows = plan(args, &contest)?;
     let progress = Progress::new(rows.len());

@@ -1,19 +1,52 @@
 //! Servers for a run that has none at hand. They end with it.
 
+use std::any::Any;
+use std::io;
+
 use leasehold_core::{Error, ErrorKind, Result};
-use leasehold_testkit::redis::{Flavour, Kind, Redis, Servers};
+use leasehold_testkit::redis::{self, Flavour, Kind, Redis};
+use leasehold_testkit::zookeeper::{Ensemble, ZooKeeper};
 
 use crate::args::Start;
 
-/// Starts them; they are ready then.
-pub(crate) fn start(what: Start) -> Result<Servers> {
-    let (kind, flavour) = match what {
-        Start::Redis => (Kind::One, Flavour::Redis),
-        Start::Valkey => (Kind::One, Flavour::Valkey),
-        Start::Five => (Kind::Five, Flavour::Redis),
-        Start::Sentinel => (Kind::Sentinels, Flavour::Redis),
-        Start::Cluster => (Kind::Cluster, Flavour::Redis),
-    };
-    Servers::start(kind, &Redis::builder().flavour(flavour))
-        .map_err(|e| Error::new(ErrorKind::Unexpected, "bench", "the servers did not start").with_source(e))
+/// Servers that run until this is dropped.
+pub(crate) struct Servers {
+    /// The URL of the engine that they make.
+    pub(crate) url: String,
+    _running: Box<dyn Any>,
+}
+
+impl Servers {
+    /// Starts them; they are ready then.
+    pub(crate) fn start(what: Start) -> Result<Self> {
+        Self::of(what).map_err(|e| {
+            Error::new(ErrorKind::Unexpected, "bench", "the servers did not start").with_source(e)
+        })
+    }
+
+    fn of(what: Start) -> io::Result<Self> {
+        match what {
+            Start::Redis => Self::redis(Kind::One, Flavour::Redis),
+            Start::Valkey => Self::redis(Kind::One, Flavour::Valkey),
+            Start::Five => Self::redis(Kind::Five, Flavour::Redis),
+            Start::Sentinel => Self::redis(Kind::Sentinels, Flavour::Redis),
+            Start::Cluster => Self::redis(Kind::Cluster, Flavour::Redis),
+            Start::Zookeeper => Ok(Self::running(zookeeper().start()?, ZooKeeper::url)),
+            Start::Zookeeper3 => Ok(Self::running(Ensemble::start_with(&zookeeper())?, Ensemble::url)),
+        }
+    }
+
+    fn redis(kind: Kind, flavour: Flavour) -> io::Result<Self> {
+        let servers = redis::Servers::start(kind, &Redis::builder().flavour(flavour))?;
+        Ok(Self::running(servers, redis::Servers::url))
+    }
+
+    fn running<S: 'static>(servers: S, url: impl FnOnce(&S) -> String) -> Self {
+        Self { url: url(&servers), _running: Box::new(servers) }
+    }
+}
+
+/// With its usual unit of time, sessions may last as long as our usual TTL.
+fn zookeeper() -> leasehold_testkit::zookeeper::Builder {
+    ZooKeeper::builder().fast().option("tickTime", "2000")
 }

@@ -3,6 +3,7 @@
 mod memory;
 pub(crate) mod redis;
 pub(crate) mod sqlite;
+pub(crate) mod zookeeper;
 
 use std::path::Path;
 
@@ -28,6 +29,7 @@ pub fn of(site: &Site<'_>, case: Case) -> Result<Option<Entrant>> {
         ("sqlite", Case::Pair | Case::Handoff) => {
             Some(rusqlite("rusqlite", Role::Floor, Synchronous::Normal, site.folder, env)?)
         }
+        ("zookeeper", Case::Pair | Case::Handoff) => zookeeper::of(site, case),
         (_, Case::Pair | Case::Handoff) => redis::of(site, case)?,
     })
 }

@@ -29,8 +29,19 @@ pub fn of(site: &Site<'_>, case: Case) -> Result<Vec<Entrant>> {
             Entrant::of("flock", Role::Peer, env, files::Files::new(site.folder)),
             floor::rusqlite("rusqlite full", Role::Peer, Synchronous::Full, site.folder, env)?,
         ],
+        ("zookeeper", Case::Pair | Case::Handoff) => zookeeper(site, case),
         (_, Case::Pair | Case::Handoff) => redis(site)?,
     })
+}
+
+/// The bare client's recipe, where it is not the floor.
+fn zookeeper(site: &Site<'_>, case: Case) -> Vec<Entrant> {
+    let Some(servers) = floor::zookeeper::servers(site) else { return Vec::new() };
+    let mut peers = Vec::new();
+    if case == Case::Pair {
+        peers.push(floor::zookeeper::recipe(site, servers, Role::Peer));
+    }
+    peers
 }
 
 /// rslock, which knows all kinds of servers, and redis-py, which knows single ones.
