@@ -6,6 +6,7 @@ use leasehold_core::ordered::{Key, Line};
 use leasehold_core::{Claim, Outcome, Result, Token};
 use zookeeper_client::{Client, CreateMode, Error as Cause};
 
+use crate::batch::{Create, Made};
 use crate::failure::{self, Request};
 use crate::node::{self, Node};
 use crate::session::Session;
@@ -14,8 +15,6 @@ use crate::wire::Data;
 
 /// How often a contender is made again because its parent went away under it.
 const PARENTS_TO_MAKE: usize = 5;
-/// How many locks are remembered to have been looked at before we first put something there.
-const LOCKS_REMEMBERED: usize = 50_000;
 
 impl Inner {
     pub(crate) async fn enter(&self, id: &SessionId, claim: &Claim) -> Result<Line> {
@@ -25,19 +24,47 @@ impl Inner {
             if let Some(line) = self.find(&session, &parent, claim).await? {
                 return Ok(line);
             }
-        } else if !lock(&self.locks).contains(&claim.name)
+        } else if !lock(&self.locks).knows(&claim.name)
             && let Err(error) = self.look_before(&session.client, &parent, claim).await
         {
             session.end(claim.id, None);
             return Err(error);
         }
         let made = self.make(&session, &parent, claim).await;
-        if !matches!(&made, Err(error) if error.outcome() == Outcome::Unknown) {
-            let contender = made.as_ref().ok().map(|(key, token, _)| (key.clone(), *token));
-            session.end(claim.id, contender);
+        match made {
+            Ok((made, token)) => {
+                session.end(claim.id, Some((&made.key, token, made.number)));
+                self.after(&session, &parent, claim, made, token).await
+            }
+            Err(error) => {
+                if error.outcome() == Outcome::NotApplied {
+                    session.end(claim.id, None);
+                }
+                Err(error)
+            }
         }
-        let (_, _, children) = made?;
-        self.line_up_to(&session, &parent, children?, claim).await
+    }
+
+    /// The line up to a contender that has just been made.
+    async fn after(
+        &self,
+        session: &Session,
+        parent: &str,
+        claim: &Claim,
+        made: Made,
+        token: Token,
+    ) -> Result<Line> {
+        if lock(&self.locks).is_first(&claim.name, made.number, token) {
+            session.is_first(&made.key);
+            let node = made.key.rsplit('/').next().and_then(|child| Node::parse(child.to_owned()));
+            return Ok(self.in_order(parent, node.into_iter().collect()));
+        }
+        match session.client.list_children(parent).await {
+            Ok(children) => self.line_up_to(session, parent, children, claim).await,
+            // It is there, so this is not unknown; but it is cured in the same way, by asking again.
+            Err(cause) => Err(failure::request(Request { operation: "lock", path: parent }, cause)
+                .with_outcome(Outcome::Unknown)),
+        }
     }
 
     /// Looks whether a lock's path is that of something else, before anything is put there.
@@ -60,39 +87,26 @@ impl Inner {
                 return Err(failure::request(request, cause).with_outcome(Outcome::NotApplied));
             }
         }
-        let mut locks = lock(&self.locks);
-        if locks.len() >= LOCKS_REMEMBERED {
-            locks.clear();
-        }
-        locks.insert(claim.name.clone());
+        lock(&self.locks).learn(&claim.name);
         Ok(())
     }
 
-    /// Makes a contender's node and lists all, in one go: requests of a session are done in order.
-    async fn make(
-        &self,
-        session: &Session,
-        parent: &str,
-        claim: &Claim,
-    ) -> Result<(Key, Token, Result<Vec<String>>)> {
-        let (client, prefix) = (&session.client, format!("{parent}/{}", node::prefix(claim)));
-        let data = Data::of(claim).write();
-        let options = CreateMode::EphemeralSequential.with_acls(self.acls());
+    /// Makes a contender's node, and its parent if there is none.
+    async fn make(&self, session: &Session, parent: &str, claim: &Claim) -> Result<(Made, Token)> {
+        let create = Create {
+            parent: parent.to_owned(),
+            prefix: format!("{parent}/{}", node::prefix(claim)),
+            data: Data::of(claim).write(),
+        };
         let request = Request { operation: "lock", path: parent };
         for _ in 0..PARENTS_TO_MAKE {
-            let created = client.create(&prefix, &data, &options);
-            let listed = client.list_children(parent);
-            match join(created, listed).await {
-                (Ok((stat, number)), listed) => {
-                    let key: Key = format!("{prefix}{number}").into();
-                    let token = self.token(&key, &stat)?;
-                    // It is there, so without the line its outcome is not unknown; but asking again is the cure.
-                    let listed = listed
-                        .map_err(|cause| failure::request(request, cause).with_outcome(Outcome::Unknown));
-                    return Ok((key, token, listed));
+            match session.writes.create(create.clone()).await {
+                Ok(made) => {
+                    let token = self.token(&made.key, made.zxid)?;
+                    return Ok((made, token));
                 }
-                (Err(Cause::NoNode), _) => self.make_parent(client, parent).await?,
-                (Err(cause), _) => return Err(failure::request(request, cause)),
+                Err(Cause::NoNode) => self.make_parent(&session.client, parent).await?,
+                Err(cause) => return Err(failure::request(request, cause)),
             }
         }
         Err(failure::request(request, Cause::NoNode))
@@ -116,6 +130,7 @@ impl Inner {
                 .with_outcome(Outcome::Unknown)
         };
         let client = &session.client;
+        session.writes.settled().await;
         // The request may have gone through another server, and be known to the leader and not yet to this one.
         let (synced, listed) = join(client.sync(parent), client.list_children(parent)).await;
         let children = match (synced, listed) {
@@ -127,8 +142,9 @@ impl Inner {
         let Some(child) = children.iter().find(|child| child.starts_with(&begins)) else { return Ok(None) };
         let key: Key = format!("{parent}/{child}").into();
         let Some(stat) = client.check_stat(&key).await.map_err(failed)? else { return Ok(None) };
-        let token = self.token(&key, &stat)?;
-        session.end(claim.id, Some((key, token)));
+        let token = self.token(&key, stat.czxid)?;
+        let number = Node::parse(child.clone()).map_or(i32::MAX, |node| node.number);
+        session.end(claim.id, Some((&key, token, number)));
         self.line_up_to(session, parent, children, claim).await.map(Some)
     }
 

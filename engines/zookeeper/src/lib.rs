@@ -1,5 +1,6 @@
 #![doc = include_str!("docs.md")]
 
+mod batch;
 mod config;
 mod connect;
 mod engine;
@@ -7,6 +8,7 @@ mod enter;
 mod failure;
 mod layout;
 mod line;
+mod locks;
 mod node;
 mod own;
 mod session;

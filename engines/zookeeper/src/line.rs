@@ -28,6 +28,15 @@ impl Inner {
         if !node::order(&mut nodes) {
             nodes = self.order_by_transaction(client, parent, nodes).await?;
         }
+        let line = self.in_order(parent, nodes);
+        if let Some(first) = line.contenders.first().filter(|first| first.token.is_some()) {
+            lock(&self.sessions).values().for_each(|session| session.is_first(&first.key));
+        }
+        Ok(line)
+    }
+
+    /// The line of these nodes, which are in order.
+    pub(crate) fn in_order(&self, parent: &str, nodes: Vec<Node>) -> Line {
         let sessions: Vec<_> = lock(&self.sessions).values().cloned().collect();
         let contender = |node: Node| {
             let key: Key = format!("{parent}/{}", node.child).into();
@@ -44,7 +53,7 @@ impl Inner {
                 meta: Meta::default(),
             }
         };
-        Ok(Line { contenders: nodes.into_iter().map(contender).collect(), stamp: 0 })
+        Line { contenders: nodes.into_iter().map(contender).collect(), stamp: 0 }
     }
 
     /// Sorts contenders by the transactions that made them. Those that are gone meanwhile are left out.
@@ -89,9 +98,9 @@ impl Inner {
     }
 
     pub(crate) async fn describe(&self, mut line: Line) -> Result<Line> {
-        let client = self.any();
+        let session = self.any();
         let paths: Vec<_> = line.contenders.iter().map(|contender| contender.key.to_string()).collect();
-        let read = self.read(&client, &paths).await?;
+        let read = self.read(&session.client, &paths).await?;
         let described = line.contenders.drain(..).zip(read).filter_map(|(mut contender, read)| {
             let (data, stat) = read?;
             contender.token = u64::try_from(stat.czxid).ok().and_then(Token::new);
@@ -115,7 +124,8 @@ impl Inner {
     }
 
     pub(crate) async fn names(&self, prefix: &str, after: Option<&Name>, limit: usize) -> Result<Vec<Name>> {
-        let (client, top) = (self.any(), self.layout.top());
+        let (session, top) = (self.any(), self.layout.top());
+        let client = &session.client;
         let failed = |cause| failure::request(Request { operation: "look", path: top }, cause);
         let children = match client.list_children(top).await {
             Ok(children) => children,

@@ -37,7 +37,7 @@ pub(crate) struct Node {
     pub(crate) id: Option<ClaimId>,
     pub(crate) share: Share,
     /// The number that the server has appended.
-    number: i32,
+    pub(crate) number: i32,
 }
 
 impl Node {

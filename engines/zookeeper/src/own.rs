@@ -5,9 +5,9 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use futures_util::future::ready;
 use futures_util::stream;
-use leasehold_core::Result;
 use leasehold_core::ordered::store::SessionId;
 use leasehold_core::ordered::{Key, Owned};
+use leasehold_core::{Name, Result};
 use zookeeper_client::{Error as Cause, EventType};
 
 use crate::failure::{self, Request};
@@ -20,22 +20,26 @@ use crate::wire::{self, Data};
 const REQUESTS_AT_A_TIME: usize = 64;
 
 impl Inner {
-    pub(crate) async fn exit(&self, key: &Key) -> Result<()> {
-        let client = self.owner(key);
+    pub(crate) async fn exit(&self, name: &Name, key: &Key) -> Result<()> {
+        let (session, contender) = self.let_go(key);
         if let Some(id) = key.rsplit('/').next().and_then(|child| Node::parse(child.to_owned())?.id) {
             lock(&self.sessions).values().for_each(|session| session.end(id, None));
         }
-        match client.delete(key, None).await {
-            Ok(()) | Err(Cause::NoNode) => Ok(()),
-            Err(cause) => Err(failure::request(Request { operation: "release", path: key }, cause)),
+        match session.writes.delete(key).await {
+            Ok(()) | Err(Cause::NoNode) => {}
+            Err(cause) => return Err(failure::request(Request { operation: "release", path: key }, cause)),
         }
+        if let Some(contender) = contender.filter(|contender| contender.first) {
+            lock(&self.locks).clear(name, contender.number, contender.token);
+        }
+        Ok(())
     }
 
     pub(crate) async fn revoke(&self, key: &Key) -> Result<()> {
-        let client = self.any();
+        let session = self.any();
         let failed = |cause| failure::request(Request { operation: "revoke", path: key }, cause);
         loop {
-            let (data, stat) = match client.get_data(key).await {
+            let (data, stat) = match session.client.get_data(key).await {
                 Ok(read) => read,
                 Err(Cause::NoNode) => return Ok(()),
                 Err(cause) => return Err(failed(cause)),
@@ -46,7 +50,7 @@ impl Inner {
                 // What Curator's holders listen for.
                 None => wire::CURATOR_REVOKE.to_vec(),
             };
-            match client.set_data(key, &revoked, Some(stat.version)).await {
+            match session.client.set_data(key, &revoked, Some(stat.version)).await {
                 Ok(_) | Err(Cause::NoNode) => return Ok(()),
                 Err(Cause::BadVersion) => {}
                 Err(cause) => return Err(failed(cause)),
@@ -56,7 +60,7 @@ impl Inner {
 
     pub(crate) async fn gone(&self, key: &Key) {
         loop {
-            match self.any().get_and_watch_data(key).await {
+            match self.any().client.get_and_watch_data(key).await {
                 Ok((_, _, watcher)) => match watcher.changed().await.event_type {
                     EventType::NodeDataChanged => {}
                     _ => return,

@@ -10,7 +10,9 @@ use leasehold_core::ordered::Key;
 use leasehold_core::ordered::store::SessionId;
 use leasehold_core::{ClaimId, Token};
 use tokio::sync::watch;
-use zookeeper_client::{Client, EventType, OneshotWatcher, SessionState};
+use zookeeper_client::{Acls, Client, EventType, OneshotWatcher, SessionState};
+
+use crate::batch::Writes;
 
 /// A session.
 #[derive(Debug)]
@@ -19,6 +21,7 @@ pub(crate) struct Session {
     pub(crate) client: Client,
     /// How long the servers keep it, for sure, after a heartbeat.
     pub(crate) granted: Duration,
+    pub(crate) writes: Writes,
     own: Mutex<Own>,
     /// Rings when somebody else has done something to one of our contenders.
     bell: watch::Sender<()>,
@@ -32,16 +35,21 @@ struct Own {
     sent: HashSet<ClaimId>,
 }
 
+/// One of our contenders.
 #[derive(Clone, Copy, Debug)]
-struct Contender {
-    token: Token,
+pub(crate) struct Contender {
+    pub(crate) token: Token,
+    pub(crate) number: i32,
+    /// Whether nobody is before it.
+    pub(crate) first: bool,
     watched: bool,
 }
 
 impl Session {
-    pub(crate) fn new(client: Client, granted: Duration) -> Self {
+    pub(crate) fn new(client: Client, granted: Duration, acls: Acls<'static>) -> Self {
         Self {
             id: client.session_id().to_string().into(),
+            writes: Writes::new(&client, acls),
             client,
             granted,
             own: Mutex::default(),
@@ -60,11 +68,11 @@ impl Session {
     }
 
     /// It is known what came of it: this contender, or nothing.
-    pub(crate) fn end(&self, id: ClaimId, contender: Option<(Key, Token)>) {
+    pub(crate) fn end(&self, id: ClaimId, contender: Option<(&Key, Token, i32)>) {
         let mut own = self.own();
         own.sent.remove(&id);
-        if let Some((key, token)) = contender {
-            own.there.insert(key, Contender { token, watched: false });
+        if let Some((key, token, number)) = contender {
+            own.there.insert(key.clone(), Contender { token, number, first: false, watched: false });
         }
     }
 
@@ -73,9 +81,16 @@ impl Session {
         self.own().there.get(key).map(|contender| contender.token)
     }
 
-    /// One of our contenders is about to be ended by ourselves; whether it is one.
-    pub(crate) fn let_go(&self, key: &str) -> bool {
-        self.own().there.remove(key).is_some()
+    /// This is the first in its line, and if it is ours, it stays so.
+    pub(crate) fn is_first(&self, key: &str) {
+        if let Some(contender) = self.own().there.get_mut(key) {
+            contender.first = true;
+        }
+    }
+
+    /// If this is one of our contenders, it is not any more: it is about to be ended, or has been.
+    pub(crate) fn let_go(&self, key: &str) -> Option<Contender> {
+        self.own().there.remove(key)
     }
 
     /// Whether nobody watches this contender of ours yet, and the caller shall.
@@ -97,7 +112,7 @@ impl Session {
             let event = watcher.changed().await;
             let Some(session) = session.upgrade() else { return };
             let was_ours = match event.event_type {
-                EventType::NodeDeleted => session.let_go(&key),
+                EventType::NodeDeleted => session.let_go(&key).is_some(),
                 EventType::NodeDataChanged => session.unwatch(&key),
                 // The session is over, and tells that itself.
                 _ => false,

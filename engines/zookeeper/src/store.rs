@@ -1,6 +1,6 @@
 //! The store: contenders are ephemeral nodes with a number, children of the lock's node; a session is a connection.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,13 +10,14 @@ use leasehold_core::gather::Work;
 use leasehold_core::ordered::store::SessionId;
 use leasehold_core::ordered::{Key, Line, Owned, Store, store};
 use leasehold_core::{Claim, EngineInfo, Error, ErrorKind, Name, Result, Token};
-use zookeeper_client::{Acls, Client, Error as Cause, Stat};
+use zookeeper_client::{Acls, Client, Error as Cause};
 
-use crate::config::Acl;
+use crate::config::{Acl, Config};
 use crate::connect::Door;
 use crate::failure::{self, Request};
 use crate::layout::Layout;
-use crate::session::{Session, terminal};
+use crate::locks::Locks;
+use crate::session::{self, Session, terminal};
 
 /// Sessions and lines in ZooKeeper.
 pub(crate) struct Tree {
@@ -31,10 +32,10 @@ pub(crate) struct Inner {
     /// The servers' unit of time.
     tick: Duration,
     /// The session in which we look around while there is no other.
-    home: Client,
+    home: Arc<Session>,
     pub(crate) sessions: Mutex<BTreeMap<SessionId, Arc<Session>>>,
-    /// Locks that are known to be nothing else.
-    pub(crate) locks: Mutex<HashSet<Name>>,
+    /// What is known of locks.
+    pub(crate) locks: Mutex<Locks>,
 }
 
 impl fmt::Debug for Tree {
@@ -47,6 +48,7 @@ impl Tree {
     pub(crate) fn new(info: EngineInfo, door: Door, home: Client, tick: Duration) -> Self {
         let layout = Layout::new(&door.config.chroot);
         let (sessions, locks) = (Mutex::default(), Mutex::default());
+        let home = Arc::new(Session::new(home, Duration::ZERO, acls(&door.config)));
         Self { inner: Arc::new(Inner { info, door, layout, tick, home, sessions, locks }) }
     }
 }
@@ -64,6 +66,13 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn acls(config: &Config) -> Acls<'static> {
+    match config.acl {
+        Acl::Open => Acls::anyone_all(),
+        Acl::Creator => Acls::creator_all(),
+    }
+}
+
 fn over() -> Error {
     Error::new(ErrorKind::Lost, "session", "the ZooKeeper session is over")
 }
@@ -73,35 +82,37 @@ impl Inner {
         lock(&self.sessions).get(id).filter(|session| !session.is_over()).cloned().ok_or_else(over)
     }
 
-    /// A client to look around with.
-    pub(crate) fn any(&self) -> Client {
+    /// A session to look around with.
+    pub(crate) fn any(&self) -> Arc<Session> {
         let sessions = lock(&self.sessions);
         let connected = sessions.values().find(|session| session.is_connected());
-        connected.map_or_else(|| self.home.clone(), |session| session.client.clone())
+        Arc::clone(connected.unwrap_or(&self.home))
     }
 
-    /// The client that has put this contender in line, or else any.
-    pub(crate) fn owner(&self, key: &Key) -> Client {
-        let owner = lock(&self.sessions).values().find(|session| session.let_go(key)).cloned();
-        owner.map_or_else(|| self.any(), |session| session.client.clone())
-    }
-
-    pub(crate) fn acls(&self) -> Acls<'static> {
-        match self.door.config.acl {
-            Acl::Open => Acls::anyone_all(),
-            Acl::Creator => Acls::creator_all(),
+    /// A contender is about to be ended: the session that has put it in line, or else any; and what it was, if it was
+    /// ours.
+    pub(crate) fn let_go(&self, key: &Key) -> (Arc<Session>, Option<session::Contender>) {
+        let owner = lock(&self.sessions)
+            .values()
+            .find_map(|session| Some((Arc::clone(session), session.let_go(key)?)));
+        match owner {
+            Some((session, contender)) => (session, Some(contender)),
+            None => (self.any(), None),
         }
     }
 
-    pub(crate) fn token(&self, key: &str, stat: &Stat) -> Result<Token> {
-        let number = u64::try_from(stat.czxid).unwrap_or_default();
-        Token::new(number).ok_or_else(|| failure::out_of_tokens(key))
+    pub(crate) fn token(&self, key: &str, zxid: i64) -> Result<Token> {
+        Token::new(u64::try_from(zxid).unwrap_or_default()).ok_or_else(|| failure::out_of_tokens(key))
+    }
+
+    pub(crate) fn acls(&self) -> Acls<'static> {
+        acls(&self.door.config)
     }
 
     async fn open(&self, ttl: Duration) -> Result<store::Session> {
         let client = self.door.open(ttl).await?;
         let granted = client.session_timeout().saturating_sub(unsure(client.session_timeout(), self.tick));
-        let session = Arc::new(Session::new(client, granted));
+        let session = Arc::new(Session::new(client, granted, self.acls()));
         let opened = store::Session { id: session.id.clone(), ttl: granted };
         lock(&self.sessions).insert(session.id.clone(), session);
         Ok(opened)
@@ -165,14 +176,14 @@ impl Store for Tree {
 
     fn line(&self, name: &Name) -> Work<Result<Line>> {
         let (inner, name) = (Arc::clone(&self.inner), name.clone());
-        Box::pin(async move { inner.line(&inner.any(), &name).await })
+        Box::pin(async move { inner.line(&inner.any().client, &name).await })
     }
 
     fn line_of(&self, session: &SessionId, name: &Name) -> Work<Result<Line>> {
         let (inner, session, name) = (Arc::clone(&self.inner), session.clone(), name.clone());
         Box::pin(async move {
-            let client = inner.session(&session)?.client.clone();
-            inner.line(&client, &name).await
+            let session = inner.session(&session)?;
+            inner.line(&session.client, &name).await
         })
     }
 
@@ -181,9 +192,9 @@ impl Store for Tree {
         Box::pin(async move { inner.describe(line).await })
     }
 
-    fn exit(&self, _name: &Name, key: &Key) -> Work<Result<()>> {
-        let (inner, key) = (Arc::clone(&self.inner), key.clone());
-        Box::pin(async move { inner.exit(&key).await })
+    fn exit(&self, name: &Name, key: &Key) -> Work<Result<()>> {
+        let (inner, name, key) = (Arc::clone(&self.inner), name.clone(), key.clone());
+        Box::pin(async move { inner.exit(&name, &key).await })
     }
 
     fn revoke(&self, _name: &Name, key: &Key) -> Work<Result<()>> {
