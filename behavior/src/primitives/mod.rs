@@ -4,7 +4,6 @@ mod cancel;
 pub(crate) mod counter;
 mod ending;
 mod exclusion;
-mod fence;
 mod names;
 mod order;
 mod processes;

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use leasehold::engine::ClockKind;
-use leasehold::{Mode, Moment};
+use leasehold::{Mode, Moment, Token};
+use leasehold_fence::Marks;
 use leasehold_testkit::Worker;
 
-use super::fence::Fence;
 use crate::setup::Setup;
 use crate::test::{AT_LEAST, NOTICES_DEATH, PROCESSES, Test, test};
 use crate::verdict::{Failure, Verdict, ensure};
@@ -38,13 +38,14 @@ fn holder(setup: &Setup, ttl: Duration, at_least: Duration) -> Verdict<Worker> {
 }
 
 /// The token that the worker says it holds by.
-async fn held(worker: &mut Worker) -> Verdict<u64> {
+async fn held(worker: &mut Worker) -> Verdict<Token> {
     loop {
         let line = worker.line().await?;
+        let unexpected = || Failure::Violation(format!("the worker said `{line}`"));
         match line.split_once(' ') {
-            Some(("held", token)) => return Ok(token.parse()?),
+            Some(("held", token)) => return Token::new(token.parse()?).ok_or_else(unexpected),
             Some(("queued", _)) => {}
-            _ => return Err(Failure::Violation(format!("the worker said `{line}`"))),
+            _ => return Err(unexpected()),
         }
     }
 }
@@ -61,7 +62,7 @@ async fn a_killed_holder_is_followed(setup: Setup) -> Verdict {
     let token = held(&mut worker).await?;
     worker.kill()?;
     let next = setup.within("the next one gets it", client.mutex(&setup.name("m"))?.lock()).await??;
-    ensure!(next.token().get() > token, "the next hold's token is not above the dead one's");
+    ensure!(next.token() > token, "the next hold's token is not above the dead one's");
     drop(next);
     setup.emptied(&client).await
 }
@@ -117,20 +118,20 @@ async fn at_least_survives_the_death_of_the_holder(setup: Setup) -> Verdict {
 
 async fn a_paused_holder_knows_that_it_lost_and_is_fenced_off(setup: Setup) -> Verdict {
     let client = setup.client().await?;
-    let mut fence = Fence::default();
+    let mut fence = Marks::default();
     let mut worker = holder(&setup, Duration::from_secs(1), Duration::ZERO)?;
     let old = held(&mut worker).await?;
-    ensure!(fence.accepts(Mode::Exclusive, old), "the storage refuses its only holder");
+    ensure!(fence.admit(Mode::Exclusive, old).is_ok(), "the storage refuses its only holder");
     worker.pause()?;
     // Paused, not dead: it is followed when its TTL has passed, and not for being silent.
     let next = setup.within("the next one gets it", client.mutex(&setup.name("m"))?.lock()).await??;
-    ensure!(fence.accepts(Mode::Exclusive, next.token().get()), "the storage refuses its new holder");
+    ensure!(fence.admit(Mode::Exclusive, next.token()).is_ok(), "the storage refuses its new holder");
     // The question lies there when it goes on: nothing that it knows from before may make it say yes.
     worker.say("report")?;
     worker.resume()?;
     let line = worker.line().await?;
     ensure!(line == "valid=false lost=true", "back from its pause, it says `{line}`");
-    ensure!(!fence.accepts(Mode::Exclusive, old), "the storage accepts a write from the past");
+    ensure!(fence.admit(Mode::Exclusive, old).is_err(), "the storage accepts a write from the past");
     ensure!(next.is_valid(), "the new holder was disturbed");
     drop(next);
     setup.emptied(&client).await
@@ -147,7 +148,7 @@ async fn a_process_that_ends_well_leaves_nothing(setup: Setup) -> Verdict {
     let line = worker.line().await?;
     ensure!(line == "released", "the worker said `{line}`");
     let next = setup.within("the next one gets it", client.mutex(&setup.name("m"))?.lock()).await??;
-    ensure!(next.token().get() > token, "the next hold's token is not above");
+    ensure!(next.token() > token, "the next hold's token is not above");
     drop(next);
     setup.emptied(&client).await
 }

@@ -1,0 +1,41 @@
+//! Fenced storage: the other half of a correct lock.
+//!
+//! A holder can be paused for longer than its lease and write before it looks at a clock. No lock can prevent that;
+//! the storage can, if it is shown the holder's token with every access and refuses those that a later holder has
+//! overtaken. A token that nobody checks protects nothing.
+//!
+//! # Raise, read, write
+//! A storage that checks only writes still loses updates: the new holder reads, the old one writes (nothing higher has
+//! been seen yet), the new one writes what it made of the value it read. So a new holder **raises** the mark first,
+//! then reads, then writes. Here that order is the natural one: reads and writes hang off what `enter` returns.
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let locks = leasehold_core::Client::new(leasehold_core::Memory::new(Default::default()))?;
+//! let fence = leasehold_fence::Memory::new();
+//! let guard = locks.mutex("inventory/42")?.lock().await?;
+//! let inside = fence.enter(&guard).await?; // raises; a stale guard is refused here
+//! // ... read and write ...
+//! drop(inside);
+//! # Ok(()) }
+//! ```
+//! The mode travels with the token ([`Sequencer`]), and the storage keeps two registers ([`Marks`]): a reader is not
+//! refused because a reader with a higher token was there before. Permits of semaphores fence nothing and are refused
+//! by their type.
+//!
+//! # Where the data is
+//! | storage | module | check and write are one because | feature |
+//! |---|---|---|---|
+//! | this process | [`Memory`] | whoever is let in keeps the others out until it is done | |
+//! | PostgreSQL, MySQL, MariaDB, SQLite | [`sql`] | both are in your transaction | `tokio-postgres`, `sqlx`, `mysql_async`, `rusqlite` |
+
+mod error;
+mod marks;
+mod memory;
+mod sequencer;
+pub mod sql;
+
+pub use error::Error;
+pub use marks::{Marks, Stale};
+pub use memory::{Entered, Memory};
+pub use sequencer::Sequencer;

@@ -1,0 +1,92 @@
+//! Every adapter under attack: eight writers whose orders come late, doubled and out of order and who are killed on the
+//! way; and the same without the fence, which must come to grief.
+
+#![expect(
+    clippy::print_stdout,
+    reason = "the counts are what the reader wants; a worker talks through its output"
+)]
+
+mod memory;
+mod order;
+mod sqlite;
+mod storm;
+mod straggler;
+mod worker;
+
+use std::pin::Pin;
+use std::process::ExitCode;
+
+use leasehold_testkit::TempDir;
+use libtest_mimic::{Arguments, Trial};
+
+use order::{Order, Reply};
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+type Answer<'a> = Pin<Box<dyn Future<Output = Result<Reply, Failure>> + Send + 'a>>;
+
+/// A storage with one value, as one writer sees it.
+trait Storage: Send {
+    /// Does what is ordered, in one piece.
+    fn obey(&mut self, order: Order) -> Answer<'_>;
+}
+
+/// Whether a storage asks its fence.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Check {
+    /// On every access.
+    Always,
+    /// Only when something is written.
+    Writes,
+    /// Never.
+    Never,
+}
+
+/// What can be attacked: one value somewhere, and new writers for it.
+struct Target {
+    name: &'static str,
+    /// How many writes it takes in a few seconds.
+    writes: u64,
+    open: Open,
+    /// What must live as long as the value.
+    _keeps: Box<dyn Send + Sync>,
+}
+
+enum Open {
+    /// Writers are tasks of this process; killed, they are dropped where they stand.
+    Tasks(Box<dyn Fn(Check) -> Box<dyn Storage> + Send + Sync>),
+    /// Writers are processes: the kind of storage and where it is.
+    Processes(&'static str, String),
+}
+
+/// A kind of target, and how to get one with nothing in it.
+type Kind = (&'static str, fn() -> Result<Target, Failure>);
+
+const KINDS: &[Kind] = &[("memory", memory::target), ("sqlite", sqlite::target)];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [first, kind, place, check] = &arguments[..]
+        && first == worker::ARGUMENT
+    {
+        return worker::work(kind, place, check);
+    }
+    let mut trials = Vec::new();
+    for (name, target) in KINDS {
+        trials.push(Trial::test(format!("{name}::storm"), move || Ok(storm::storm(*target)?)));
+        trials.push(Trial::test(format!("{name}::storm_without_a_fence"), move || Ok(storm::bare(*target)?)));
+        trials.push(Trial::test(format!("{name}::straggler"), move || Ok(straggler::straggler(*target)?)));
+    }
+    trials.push(Trial::test("sqlite::triggers", || Ok(sqlite::triggers()?)));
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?)
+}
+
+/// A folder for a target.
+fn folder() -> Result<(TempDir, String), Failure> {
+    let folder = leasehold_testkit::scratch()?;
+    let place = folder.path().join("value").to_str().ok_or("a path that is no UTF-8")?.to_owned();
+    Ok((folder, place))
+}

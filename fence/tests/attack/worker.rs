@@ -1,0 +1,102 @@
+//! Writers: tasks of this process, or processes of their own that can be killed.
+
+use std::process::ExitCode;
+
+use leasehold_testkit::Worker;
+
+use crate::order::{Order, Reply};
+use crate::sqlite::Sqlite;
+use crate::{Check, Failure, Open, Storage, Target, runtime};
+
+/// The first argument of a worker.
+pub(crate) const ARGUMENT: &str = "worker";
+
+/// How often a task that is killed is polled before.
+const POLLS_BEFORE_DEATH: u32 = 3;
+
+/// One writer.
+pub(crate) enum Writer {
+    Task(Box<dyn Storage>),
+    Process(Worker),
+}
+
+impl Writer {
+    pub(crate) fn new(target: &Target, check: Check) -> Result<Self, Failure> {
+        Ok(match &target.open {
+            Open::Tasks(open) => Self::Task(open(check)),
+            Open::Processes(kind, place) => {
+                Self::Process(Worker::reexec([ARGUMENT, kind, place, &format!("{check:?}")])?)
+            }
+        })
+    }
+
+    /// Orders, and waits for the answer.
+    pub(crate) async fn ask(&mut self, order: Order) -> Result<Reply, Failure> {
+        match self {
+            Self::Task(storage) => storage.obey(order).await,
+            Self::Process(worker) => {
+                worker.say(&order.to_string())?;
+                worker.line().await?.parse()
+            }
+        }
+    }
+
+    /// Orders, and kills it somewhere on the way: nobody knows what it did.
+    pub(crate) async fn ask_and_kill(mut self, order: Order) -> Result<(), Failure> {
+        match &mut self {
+            Self::Task(storage) => {
+                let mut answer = storage.obey(order);
+                for _ in 0..POLLS_BEFORE_DEATH {
+                    if futures_util::poll!(&mut answer).is_ready() {
+                        break;
+                    }
+                    tokio::task::yield_now().await;
+                }
+            }
+            Self::Process(worker) => {
+                worker.say(&order.to_string())?;
+                tokio::task::yield_now().await;
+                worker.kill()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a worker process does: it obeys lines, until there are no more.
+pub(crate) fn work(kind: &str, place: &str, check: &str) -> ExitCode {
+    let check = match check {
+        "Always" => Check::Always,
+        "Writes" => Check::Writes,
+        _ => Check::Never,
+    };
+    let obeyed = runtime().and_then(|runtime| {
+        runtime.block_on(async {
+            let mut storage = open(kind, place, check).await?;
+            let mut orders = leasehold_testkit::die_with_parent();
+            while let Some(line) = orders.recv().await {
+                match storage.obey(line.parse()?).await {
+                    Ok(reply) => println!("{reply}"),
+                    Err(error) => println!("failed: {}", error.to_string().replace('\n', " ")),
+                }
+            }
+            Ok(())
+        })
+    });
+    match obeyed {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("failed: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The storages that processes can share.
+#[expect(clippy::unused_async, reason = "some storages are connected to")]
+async fn open(kind: &str, place: &str, check: Check) -> Result<Box<dyn Storage>, Failure> {
+    Ok(match kind {
+        "sqlite" => Box::new(Sqlite::open(place, check)?),
+        _ => return Err(format!("`{kind}` is no storage").into()),
+    })
+}
