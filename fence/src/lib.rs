@@ -11,7 +11,7 @@
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let locks = leasehold_core::Client::new(leasehold_core::Memory::new(Default::default()))?;
+//! # let locks = leasehold_core::Client::new(leasehold_core::Memory::new(leasehold_core::Env::system()))?;
 //! let fence = leasehold_fence::Memory::new();
 //! let guard = locks.mutex("inventory/42")?.lock().await?;
 //! let inside = fence.enter(&guard).await?; // raises; a stale guard is refused here
@@ -28,10 +28,15 @@
 //! |---|---|---|---|
 //! | this process | [`Memory`] | whoever is let in keeps the others out until it is done | |
 //! | PostgreSQL, MySQL, MariaDB, SQLite | [`sql`] | both are in your transaction | `tokio-postgres`, `sqlx`, `mysql_async`, `rusqlite` |
+//! | Redis, Valkey | [`redis`] | both are one script | `redis` |
+//! | files | [`file`] | an advisory lock is held over both | |
 
 mod error;
+pub mod file;
 mod marks;
 mod memory;
+#[cfg(feature = "redis")]
+pub mod redis;
 mod sequencer;
 pub mod sql;
 

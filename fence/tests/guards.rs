@@ -4,7 +4,7 @@ use leasehold_core::{Client, Env, Memory as Engine, Mode, Result};
 use leasehold_fence::{Memory, Sequencer};
 
 fn client() -> Result<Client> {
-    Client::new(Engine::new(Env::default()))
+    Client::new(Engine::new(Env::system()))
 }
 
 #[tokio::test]

@@ -6,8 +6,10 @@
     reason = "the counts are what the reader wants; a worker talks through its output"
 )]
 
+mod file;
 mod memory;
 mod order;
+mod redis;
 mod sqlite;
 mod storm;
 mod straggler;
@@ -61,7 +63,13 @@ enum Open {
 /// A kind of target, and how to get one with nothing in it.
 type Kind = (&'static str, fn() -> Result<Target, Failure>);
 
-const KINDS: &[Kind] = &[("memory", memory::target), ("sqlite", sqlite::target)];
+const KINDS: &[Kind] = &[
+    ("memory", memory::target),
+    ("sqlite", sqlite::target),
+    ("redis", redis::target),
+    ("redis_cluster", redis::cluster),
+    ("file", file::target),
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -70,6 +78,11 @@ fn main() -> ExitCode {
     {
         return worker::work(kind, place, check);
     }
+    if let [first, place] = &arguments[..]
+        && first == file::WRITES_ONCE
+    {
+        return file::write_once(place);
+    }
     let mut trials = Vec::new();
     for (name, target) in KINDS {
         trials.push(Trial::test(format!("{name}::storm"), move || Ok(storm::storm(*target)?)));
@@ -77,6 +90,8 @@ fn main() -> ExitCode {
         trials.push(Trial::test(format!("{name}::straggler"), move || Ok(straggler::straggler(*target)?)));
     }
     trials.push(Trial::test("sqlite::triggers", || Ok(sqlite::triggers()?)));
+    trials.push(Trial::test("redis::commands", || Ok(redis::commands()?)));
+    trials.push(Trial::test("file::killed_at_every_step", || Ok(file::killed_at_every_step()?)));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 

@@ -51,6 +51,8 @@ struct Storm {
     exclusive: AtomicU64,
     shared: AtomicU64,
     over: AtomicBool,
+    /// As a lock hands over: the next one gets its token when the last one is done, or is believed to be.
+    lock: tokio::sync::Mutex<()>,
     tally: Mutex<Tally>,
 }
 
@@ -89,6 +91,7 @@ impl Storm {
             exclusive: AtomicU64::new(0),
             shared: AtomicU64::new(0),
             over: AtomicBool::new(false),
+            lock: tokio::sync::Mutex::default(),
             tally: Mutex::default(),
         });
         let watching = tokio::spawn(Arc::clone(&storm).watch());
@@ -133,18 +136,27 @@ impl Storm {
         let mut bag: Vec<Late> = Vec::new();
         while self.ordered.load(SeqCst) < self.writes {
             let fresh = bag.is_empty() || (bag.len() < BAG_MAX && rng.random_bool(0.5));
-            let mut job =
-                if fresh { self.job(&mut rng) } else { bag.swap_remove(rng.random_range(0..bag.len())) };
-            let delayed = fresh && rng.random_bool(0.3);
-            if job.value.is_none() && !delayed {
-                job.value = self.enter(&mut writer, &job.who).await?;
-                if job.value.is_none() {
-                    continue;
-                }
-            }
-            if delayed || (fresh && rng.random_bool(0.3)) {
+            let mut turn = None;
+            let mut job = if fresh {
+                turn = Some(self.lock.lock().await);
+                self.job(&mut rng)
+            } else {
+                bag.swap_remove(rng.random_range(0..bag.len()))
+            };
+            if fresh && rng.random_bool(0.2) {
                 bag.push(job);
                 continue;
+            }
+            if job.value.is_none() {
+                job.value = self.enter(&mut writer, &job.who).await?;
+            }
+            if fresh && rng.random_bool(0.6) {
+                // It believes that it holds the lock, and does not any more.
+                turn = None;
+                if rng.random_bool(0.5) {
+                    bag.push(job);
+                    continue;
+                }
             }
             let Some(value) = job.value else { continue };
             self.ordered.fetch_add(1, SeqCst);
@@ -159,6 +171,7 @@ impl Storm {
             if self.deliver(&mut writer, &job.who, order).await? && rng.random_bool(0.2) {
                 bag.push(job);
             }
+            drop(turn);
         }
         Ok(())
     }

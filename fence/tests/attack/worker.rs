@@ -7,6 +7,7 @@ use leasehold_testkit::Worker;
 use crate::order::{Order, Reply};
 use crate::sqlite::Sqlite;
 use crate::{Check, Failure, Open, Storage, Target, runtime};
+use crate::{file, redis};
 
 /// The first argument of a worker.
 pub(crate) const ARGUMENT: &str = "worker";
@@ -93,10 +94,12 @@ pub(crate) fn work(kind: &str, place: &str, check: &str) -> ExitCode {
 }
 
 /// The storages that processes can share.
-#[expect(clippy::unused_async, reason = "some storages are connected to")]
 async fn open(kind: &str, place: &str, check: Check) -> Result<Box<dyn Storage>, Failure> {
     Ok(match kind {
         "sqlite" => Box::new(Sqlite::open(place, check)?),
+        "file" => Box::new(file::Stored::open(place, check)?),
+        "redis" => Box::new(redis::Stored::open(place, check).await?),
+        "redis-cluster" => Box::new(redis::Stored::open_cluster(place, check).await?),
         _ => return Err(format!("`{kind}` is no storage").into()),
     })
 }
