@@ -30,6 +30,7 @@
 //! | PostgreSQL, MySQL, MariaDB, SQLite | [`sql`] | both are in your transaction | `tokio-postgres`, `sqlx`, `mysql_async`, `rusqlite` |
 //! | Redis, Valkey | [`redis`] | both are one script | `redis` |
 //! | files | [`file`] | an advisory lock is held over both | |
+//! | HTTP and gRPC services | [`tower`] | a request is inside until it is answered | `tower` |
 
 mod error;
 pub mod file;
@@ -39,6 +40,8 @@ mod memory;
 pub mod redis;
 mod sequencer;
 pub mod sql;
+#[cfg(feature = "tower")]
+pub mod tower;
 
 pub use error::Error;
 pub use marks::{Marks, Stale};

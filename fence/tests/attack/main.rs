@@ -10,6 +10,7 @@ mod file;
 mod memory;
 mod order;
 mod redis;
+mod service;
 mod sqlite;
 mod storm;
 mod straggler;
@@ -65,6 +66,7 @@ type Kind = (&'static str, fn() -> Result<Target, Failure>);
 
 const KINDS: &[Kind] = &[
     ("memory", memory::target),
+    ("http", service::target),
     ("sqlite", sqlite::target),
     ("redis", redis::target),
     ("redis_cluster", redis::cluster),

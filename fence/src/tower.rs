@@ -1,0 +1,33 @@
+//! HTTP and gRPC: a service that refuses stale requests, and a client that says under which lock it asks.
+//!
+//! ```
+//! # #[cfg(feature = "tower")]
+//! # fn example<S>(router: S) {
+//! use leasehold_fence::tower::FenceLayer;
+//! use tower_layer::Layer;
+//!
+//! // With axum: `Router::new().route(...).layer(FenceLayer::new(...))`.
+//! let service = FenceLayer::new(leasehold_fence::Memory::new()).lock("inventory/42").layer(router);
+//! # }
+//! ```
+//! A request carries its [`Sequencer`] in the header `Fencing-Token: exclusive:34:inventory/42`. A stale one is answered
+//! 409, one without the header 428, one whose header is none of ours or is about another lock 400, each as
+//! `application/problem+json`; gRPC requests get `FAILED_PRECONDITION` or `INVALID_ARGUMENT` in their own form.
+//!
+//! A request stays inside the fence until its response begins, so that between its check and its effect none slips in
+//! that has overtaken it. What a handler does after that, in a body that it streams or in a task of its own, is outside.
+//!
+//! # What it costs
+//! A header to read and a look into a map. Requests under one lock run one after the other, those of readers together.
+//!
+//! # What it cannot see
+//! What [`Memory`] cannot: requests to another replica of the service, and what was before a restart. Where the data
+//! outlives the service, have the handler show its [`Sequencer`], which is in the request's extensions, to the fence of
+//! its storage as well.
+
+mod add;
+mod fence;
+mod refusal;
+
+pub use add::{AddToken, AddTokenLayer};
+pub use fence::{FenceLayer, Fenced, HEADER};
