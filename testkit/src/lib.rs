@@ -57,6 +57,18 @@
 //! ```
 //! [`consul::Builder`] has tokens and TLS, and [`consul::Cluster::start`] are three, of which one leads.
 //!
+//! # PostgreSQL
+//! ```
+//! use leasehold_testkit::postgres::Postgres;
+//!
+//! # fn main() -> std::io::Result<()> {
+//! let postgres = Postgres::start()?;
+//! assert_eq!(postgres.sql("SELECT 6 * 7")?, "42");
+//! # Ok(())
+//! # }
+//! ```
+//! [`postgres::Builder`] has settings, passwords, TLS, standbys and a wall clock that can be shifted.
+//!
 //! # A network
 //! ```
 //! use leasehold_testkit::proxy::Proxy;
@@ -78,6 +90,7 @@ mod clock;
 pub mod consul;
 pub mod etcd;
 mod port;
+pub mod postgres;
 mod process;
 pub mod proxy;
 pub mod redis;
