@@ -89,6 +89,7 @@ mod certificates;
 mod clock;
 pub mod consul;
 pub mod etcd;
+pub mod mariadb;
 mod port;
 pub mod postgres;
 mod process;

@@ -8,7 +8,9 @@
 
 mod file;
 mod memory;
+mod mysql;
 mod order;
+mod postgres;
 mod redis;
 mod service;
 mod sqlite;
@@ -71,6 +73,10 @@ const KINDS: &[Kind] = &[
     ("redis", redis::target),
     ("redis_cluster", redis::cluster),
     ("file", file::target),
+    ("postgres", postgres::target),
+    ("postgres_sqlx", postgres::target_sqlx),
+    ("mysql", mysql::target),
+    ("mysql_sqlx", mysql::target_sqlx),
 ];
 
 fn main() -> ExitCode {
@@ -92,6 +98,8 @@ fn main() -> ExitCode {
         trials.push(Trial::test(format!("{name}::straggler"), move || Ok(straggler::straggler(*target)?)));
     }
     trials.push(Trial::test("sqlite::triggers", || Ok(sqlite::triggers()?)));
+    trials.push(Trial::test("postgres::triggers", || Ok(postgres::triggers()?)));
+    trials.push(Trial::test("mysql::triggers", || Ok(mysql::triggers()?)));
     trials.push(Trial::test("redis::commands", || Ok(redis::commands()?)));
     trials.push(Trial::test("file::killed_at_every_step", || Ok(file::killed_at_every_step()?)));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

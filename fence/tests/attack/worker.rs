@@ -7,7 +7,7 @@ use leasehold_testkit::Worker;
 use crate::order::{Order, Reply};
 use crate::sqlite::Sqlite;
 use crate::{Check, Failure, Open, Storage, Target, runtime};
-use crate::{file, redis};
+use crate::{file, mysql, postgres, redis};
 
 /// The first argument of a worker.
 pub(crate) const ARGUMENT: &str = "worker";
@@ -98,6 +98,10 @@ async fn open(kind: &str, place: &str, check: Check) -> Result<Box<dyn Storage>,
     Ok(match kind {
         "sqlite" => Box::new(Sqlite::open(place, check)?),
         "file" => Box::new(file::Stored::open(place, check)?),
+        "postgres" => Box::new(postgres::Native::open(place, check).await?),
+        "postgres-sqlx" => Box::new(postgres::Sqlx::open(place, check).await?),
+        "mysql" => Box::new(mysql::Native::open(place, check)?),
+        "mysql-sqlx" => Box::new(mysql::Sqlx::open(place, check).await?),
         "redis" => Box::new(redis::Stored::open(place, check).await?),
         "redis-cluster" => Box::new(redis::Stored::open_cluster(place, check).await?),
         _ => return Err(format!("`{kind}` is no storage").into()),
