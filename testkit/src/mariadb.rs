@@ -64,7 +64,10 @@ fn recipe(port: &Port, folder: &Path) -> io::Result<Recipe> {
     let myself =
         User::from_uid(Uid::effective())?.ok_or_else(|| io::Error::other("this user has no name"))?;
     // It refuses to be root by accident.
-    let common = ["--no-defaults".to_owned(), format!("--user={}", myself.name), "--datadir=data".to_owned()];
+    let data = format!("--datadir={}", folder.join("data").display());
+    // Two that are made at once would meet in a common place for temporary files.
+    let scratch = format!("--tmpdir={}", folder.display());
+    let common = ["--no-defaults".to_owned(), format!("--user={}", myself.name), data, scratch];
     let mut install = Command::new(tools::program("mariadb-install-db")?);
     install.args(&common).args(["--auth-root-authentication-method=normal", "--skip-test-db"]);
     succeed(install.current_dir(folder))?;

@@ -32,9 +32,9 @@ pub(crate) fn target_sqlx() -> Result<Target, Failure> {
 fn start(kind: &'static str, name: &'static str) -> Result<Target, Failure> {
     let server = MariaDb::start()?;
     server.run(&schema::table(Dialect::MySql, &Table::new()))?;
-    server.run("CREATE TABLE value (token BIGINT, count BIGINT); INSERT INTO value VALUES (0, 0)")?;
+    server.run("CREATE TABLE stored (token BIGINT, count BIGINT); INSERT INTO stored VALUES (0, 0)")?;
     let open = Open::Processes(kind, server.url());
-    Ok(Target { name, writes: 3_000, open, _keeps: Box::new(server) })
+    Ok(Target { name, writes: 2_000, open, _keeps: Box::new(server) })
 }
 
 impl Native {
@@ -64,11 +64,11 @@ impl Storage for Native {
             };
             let reply = match to_write {
                 Some(value) => {
-                    tx.exec_drop("UPDATE value SET token = ?, count = ?", value.row()).await?;
+                    tx.exec_drop("UPDATE stored SET token = ?, count = ?", value.row()).await?;
                     Reply::Done
                 }
                 None => {
-                    let row = tx.query_first("SELECT token, count FROM value").await?;
+                    let row = tx.query_first("SELECT token, count FROM stored").await?;
                     Reply::Value(Value::of_row(row.ok_or("the value is gone")?))
                 }
             };
@@ -93,12 +93,12 @@ impl Storage for Sqlx {
             let reply = match to_write {
                 Some(value) => {
                     let (token, count) = value.row();
-                    let write = sqlx::query("UPDATE value SET token = ?, count = ?").bind(token).bind(count);
+                    let write = sqlx::query("UPDATE stored SET token = ?, count = ?").bind(token).bind(count);
                     write.execute(&mut *tx).await?;
                     Reply::Done
                 }
                 None => {
-                    let read = sqlx::query_as("SELECT token, count FROM value");
+                    let read = sqlx::query_as("SELECT token, count FROM stored");
                     Reply::Value(Value::of_row(read.fetch_one(&mut *tx).await?))
                 }
             };
