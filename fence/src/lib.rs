@@ -30,12 +30,16 @@
 //! | PostgreSQL, MySQL, MariaDB, SQLite | [`sql`] | both are in your transaction | `tokio-postgres`, `sqlx`, `mysql_async`, `rusqlite` |
 //! | Redis, Valkey | [`redis`] | both are one script | `redis` |
 //! | files | [`file`] | an advisory lock is held over both | |
+//! | S3, GCS, Azure | [`object`] | a put is conditional on the version whose marks were read | `object_store` |
 //! | HTTP and gRPC services | [`tower`] | a request is inside until it is answered | `tower` |
 
 mod error;
 pub mod file;
 mod marks;
 mod memory;
+#[cfg(feature = "object_store")]
+pub mod object;
+mod optimistic;
 #[cfg(feature = "redis")]
 pub mod redis;
 mod sequencer;
@@ -46,4 +50,5 @@ pub mod tower;
 pub use error::Error;
 pub use marks::{Marks, Stale};
 pub use memory::{Entered, Memory};
+pub use optimistic::optimistic;
 pub use sequencer::Sequencer;

@@ -9,6 +9,7 @@
 mod file;
 mod memory;
 mod mysql;
+mod object;
 mod order;
 mod postgres;
 mod redis;
@@ -69,6 +70,7 @@ type Kind = (&'static str, fn() -> Result<Target, Failure>);
 const KINDS: &[Kind] = &[
     ("memory", memory::target),
     ("http", service::target),
+    ("object_store", object::target),
     ("sqlite", sqlite::target),
     ("redis", redis::target),
     ("redis_cluster", redis::cluster),

@@ -1,0 +1,71 @@
+//! An object of a store in memory.
+
+use std::sync::Arc;
+
+use leasehold_fence::object::enter;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+
+use crate::order::{Order, Reply, refused};
+use crate::{Answer, Check, Failure, Open, Storage, Target};
+
+const PATH: &str = "some/value";
+
+struct Stored {
+    store: Arc<dyn ObjectStore>,
+    check: Check,
+}
+
+pub(crate) fn target() -> Result<Target, Failure> {
+    let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let open = move |check| -> Box<dyn Storage> { Box::new(Stored { store: Arc::clone(&store), check }) };
+    Ok(Target {
+        name: "object store",
+        writes: 50_000,
+        open: Open::Tasks(Box::new(open)),
+        _keeps: Box::new(()),
+    })
+}
+
+impl Storage for Stored {
+    fn obey(&mut self, order: Order) -> Answer<'_> {
+        Box::pin(async move {
+            let (who, to_write) = order.under(self.check);
+            // Somebody else's turn: the store in memory never waits.
+            tokio::task::yield_now().await;
+            let Some(who) = who else {
+                let path = Path::from(PATH);
+                return Ok(match to_write {
+                    Some(value) => {
+                        self.store.put(&path, value.to_string().into()).await?;
+                        Reply::Done
+                    }
+                    None => match self.store.get(&path).await {
+                        Ok(found) => Reply::Value(std::str::from_utf8(&found.bytes().await?)?.parse()?),
+                        Err(object_store::Error::NotFound { .. }) => {
+                            Reply::Value(crate::order::Value::default())
+                        }
+                        Err(error) => return Err(error.into()),
+                    },
+                });
+            };
+            let mut entered = match enter(who, Arc::clone(&self.store), PATH).await {
+                Ok(entered) => entered,
+                Err(error) => return refused(error),
+            };
+            tokio::task::yield_now().await;
+            let answer = match to_write {
+                Some(value) => entered.write(value.to_string()).await.map(|()| Reply::Done),
+                None => match entered.read().await {
+                    Ok(content) => {
+                        let text = content.unwrap_or_default();
+                        Ok(Reply::Value(std::str::from_utf8(&text)?.parse()?))
+                    }
+                    Err(error) => Err(error),
+                },
+            };
+            answer.or_else(refused)
+        })
+    }
+}
