@@ -50,6 +50,7 @@ pub(crate) enum Command {
     Unlock(UnlockArgs),
     Engines(EnginesArgs),
     Bench(BenchArgs),
+    Schema(SchemaArgs),
     #[command(hide = true)]
     Guardian(guardian::Task),
 }
@@ -194,6 +195,41 @@ pub(crate) struct BenchArgs {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Print what to give to a database before it is used
+#[derive(Debug, Args)]
+pub(crate) struct SchemaArgs {
+    #[command(subcommand)]
+    pub(crate) what: Schema,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Schema {
+    Fence(SchemaFenceArgs),
+}
+
+/// Print the table of a fence, and triggers that refuse writes without a token or with a stale one
+///
+/// With `--table` and `--lock` the database itself refuses whoever writes to that table without a fencing token,
+/// or with one that a later holder has overtaken, whatever program it is. Comments say how a token is declared.
+#[derive(Debug, Args)]
+pub(crate) struct SchemaFenceArgs {
+    /// The database: postgres, mysql (also for MariaDB) or sqlite
+    #[arg(long, value_name = "NAME")]
+    pub(crate) dialect: String,
+
+    /// The table to protect
+    #[arg(long, requires = "lock")]
+    pub(crate) table: Option<String>,
+
+    /// The lock that protects a row, with columns in braces: `inventory/{id}`
+    #[arg(long, value_name = "NAME", requires = "table")]
+    pub(crate) lock: Option<String>,
+
+    /// The table that keeps the marks
+    #[arg(long, value_name = "TABLE", default_value = "leasehold_fence")]
+    pub(crate) marks: String,
 }
 
 /// Some of the permits of a semaphore.

@@ -17,6 +17,7 @@ mod guardian;
 mod ls;
 mod output;
 mod run;
+mod schema;
 mod show;
 mod signals;
 mod unlock;
@@ -58,6 +59,7 @@ fn execute(cli: Cli) -> Result<End, Failure> {
         Command::Unlock(args) => unlock::unlock(url, &args),
         Command::Engines(args) => engines::engines(&args),
         Command::Bench(args) => bench::bench(url, &args),
+        Command::Schema(args) => schema::schema(&args),
         Command::Guardian(task) => {
             guardian::guard(&task).map(|()| End::Code(0)).map_err(Failure::internal("guardian"))
         }

@@ -11,4 +11,5 @@ mod looking;
 mod redis;
 mod refusals;
 mod running;
+mod schema;
 mod world;
