@@ -1,4 +1,4 @@
-//! Objects: the marks are metadata of the object, and every write is conditional on what was read.
+//! Objects: the marks are the first line of the object, and every write is conditional on what was read.
 //!
 //! ```no_run
 //! # async fn example(guard: &leasehold_core::Guard, store: std::sync::Arc<dyn object_store::ObjectStore>) -> Result<(), Box<dyn std::error::Error>> {
@@ -7,33 +7,35 @@
 //! report.write("{}").await?;
 //! # Ok(()) }
 //! ```
-//! For stores that can put an object only if it is still the version that was read, and keep metadata with it: S3 and
-//! what is compatible with it, Google Cloud Storage, Azure, and the one in memory. [`object_store`]'s local files can
-//! do neither: use [`file`](crate::file) there. Another writer in between is met by reading again.
+//! For stores that can put an object only if it is still the version that was read: S3 and what is compatible with it,
+//! Google Cloud Storage, Azure, and the one in memory. [`object_store`]'s local files cannot: use
+//! [`file`](crate::file) there. Another writer in between is met by reading again.
+//!
+//! The marks are in the object, `leasehold-fence 34 0` and a line feed before what was written, and not in its metadata:
+//! S3 tells versions apart by a hash of the content, and would not notice that metadata has changed. Programs that read
+//! without this module skip that line. An object that does not begin so is one that nobody has entered yet.
 //!
 //! # What it costs
 //! Raising the mark reads the object and writes it again, for a store has no other way to change it under a condition;
-//! so a holder costs two writes of the whole object. A write alone is one conditional put, after the first.
+//! so a holder costs two writes of the whole object. A further write is one conditional put.
 //!
 //! # What it cannot see
-//! Programs that write without asking, also those that remove the metadata; and versions that a bucket brings back.
+//! Programs that write without asking, and versions that somebody brings back.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{
-    Attribute, Attributes, Error as StoreError, GetOptions, ObjectStore, PutMode, PutOptions, PutPayload,
-    UpdateVersion,
+    Attributes, Error as StoreError, GetOptions, ObjectStore, PutMode, PutOptions, PutPayload, UpdateVersion,
 };
 
 use crate::{Error, Marks, Sequencer};
 
-/// Where the two registers are.
-const EXCLUSIVE: &str = "leasehold-exclusive";
-const SHARED: &str = "leasehold-shared";
-/// There since somebody entered, and not written yet.
-const ABSENT: &str = "leasehold-absent";
+/// What the first line begins with.
+const MAGIC: &str = "leasehold-fence ";
+/// What it ends with if somebody has entered, and nobody has written yet.
+const ABSENT: &str = " absent";
 
 /// An object, entered: read and write through it.
 #[derive(Debug)]
@@ -131,17 +133,9 @@ impl Object {
             Err(error) => return Err(error),
         };
         let version = UpdateVersion { e_tag: found.meta.e_tag.clone(), version: found.meta.version.clone() };
-        let mut attributes = found.attributes.clone();
-        let mut take = |name: &'static str| attributes.remove(&Attribute::Metadata(name.into()));
-        let number = |value: Option<object_store::AttributeValue>| {
-            value
-                .map_or(Ok(0), |value| value.parse::<u64>())
-                .map_err(|source| StoreError::Generic { store: "leasehold-fence", source: Box::new(source) })
-        };
-        let marks = Marks::new(number(take(EXCLUSIVE))?, number(take(SHARED))?);
-        let absent = take(ABSENT).is_some();
-        let content = found.bytes().await?;
-        Ok(Self { marks, content: (!absent).then_some(content), attributes, version: Some(version) })
+        let attributes = found.attributes.clone();
+        let (marks, content) = open(found.bytes().await?)?;
+        Ok(Self { marks, content, attributes, version: Some(version) })
     }
 
     /// Writes its marks with this content, if it is still there as it was.
@@ -151,19 +145,60 @@ impl Object {
         path: &Path,
         content: Option<Bytes>,
     ) -> Result<(), StoreError> {
-        let mut attributes = self.attributes.clone();
-        for (name, number) in [(EXCLUSIVE, self.marks.exclusive()), (SHARED, self.marks.shared())] {
-            attributes.insert(Attribute::Metadata(name.into()), number.to_string().into());
-        }
-        if content.is_none() {
-            attributes.insert(Attribute::Metadata(ABSENT.into()), "yes".into());
-        }
         let mode = self.version.clone().map_or(PutMode::Create, PutMode::Update);
-        let payload = PutPayload::from(content.clone().unwrap_or_default());
-        let put =
-            store.put_opts(path, payload, PutOptions { mode, attributes, ..PutOptions::default() }).await?;
+        let options = PutOptions { mode, attributes: self.attributes.clone(), ..PutOptions::default() };
+        let put = store.put_opts(path, close(self.marks, content.as_ref()), options).await?;
         self.version = Some(UpdateVersion { e_tag: put.e_tag, version: put.version });
         self.content = content;
         Ok(())
+    }
+}
+
+/// An object as it is stored.
+fn close(marks: Marks, content: Option<&Bytes>) -> PutPayload {
+    let absent = if content.is_none() { ABSENT } else { "" };
+    let line = format!("{MAGIC}{} {}{absent}\n", marks.exclusive(), marks.shared());
+    [Bytes::from(line)].into_iter().chain(content.cloned()).collect()
+}
+
+/// What is stored, as marks and content.
+fn open(stored: Bytes) -> Result<(Marks, Option<Bytes>), StoreError> {
+    if !stored.starts_with(MAGIC.as_bytes()) {
+        return Ok((Marks::default(), Some(stored)));
+    }
+    let parse = || {
+        let end = stored.iter().position(|&byte| byte == b'\n')?;
+        let line = std::str::from_utf8(&stored[MAGIC.len()..end]).ok()?;
+        let (numbers, absent) = line.strip_suffix(ABSENT).map_or((line, false), |numbers| (numbers, true));
+        let (exclusive, shared) = numbers.split_once(' ')?;
+        let marks = Marks::new(exclusive.parse().ok()?, shared.parse().ok()?);
+        Some((marks, (!absent).then(|| stored.slice(end + 1..))))
+    };
+    parse().ok_or_else(|| StoreError::Generic {
+        store: "leasehold-fence",
+        source: "the object begins as one with marks, and has none; it was not touched".into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_stored_can_be_read() {
+        for content in [
+            None,
+            Some(Bytes::new()),
+            Some(Bytes::from_static(b"a\nb")),
+            Some(Bytes::from_static(b" absent\n")),
+        ] {
+            let stored: Vec<u8> = close(Marks::new(34, 7), content.as_ref()).into_iter().flatten().collect();
+            assert_eq!(open(stored.into()).unwrap(), (Marks::new(34, 7), content));
+        }
+        let plain = Bytes::from_static(b"nobody has entered");
+        assert_eq!(open(plain.clone()).unwrap(), (Marks::default(), Some(plain)));
+        for bad in ["leasehold-fence ", "leasehold-fence 1\n", "leasehold-fence 1 x\n"] {
+            open(Bytes::from_static(bad.as_bytes())).unwrap_err();
+        }
     }
 }

@@ -12,8 +12,13 @@ use leasehold_core::{Guard, Mutex};
 ///
 /// # When which wins
 /// Where hardly anybody else writes, an attempt costs one read and one write, and a lock would cost two requests more.
-/// Where everybody does, all attempts but one are wasted each time, and the queue is faster. The program `optimistic`
-/// among the examples counts both.
+/// Where everybody does, most attempts are wasted, and the queue is faster. Counted by the program `optimistic` among the
+/// examples, whose rows give the others a turn between reading and writing; reads for each update that was made:
+///
+/// | who writes | attempts alone | 3 attempts, then the lock | the lock alone |
+/// |---|---|---|---|
+/// | 1 task | 1.0 | 1.0 | 1.0, and the lock |
+/// | 16 tasks | 9.0 | 2.8 | 1.0, and the lock |
 ///
 /// # Errors
 /// Those of `attempt` and `force`, and of the lock.

@@ -42,7 +42,8 @@
 //! A holder can be paused by a page fault, a debugger or the hypervisor for longer than its lease, wake up, and
 //! write before it looks at a clock. So every acquisition has a [`Token`], a number that only rises. Hand it to
 //! the storage with each access, *raise the storage's mark first, then read, then write*, and have the storage
-//! refuse lower numbers: that, and not the lock, is what protects data.
+//! refuse lower numbers: that, and not the lock, is what protects data. The crate `leasehold-fence` does it in one line
+//! for SQL, Redis, files, object stores and HTTP services.
 //!
 //! # When a lock is the wrong tool
 //! If the storage has transactions, a unique constraint or a compare-and-set that covers the whole step, use

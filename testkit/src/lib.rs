@@ -95,6 +95,7 @@ pub mod postgres;
 mod process;
 pub mod proxy;
 pub mod redis;
+pub mod s3;
 mod server;
 mod tools;
 mod wait;

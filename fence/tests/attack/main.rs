@@ -102,6 +102,7 @@ fn main() -> ExitCode {
     trials.push(Trial::test("sqlite::triggers", || Ok(sqlite::triggers()?)));
     trials.push(Trial::test("postgres::triggers", || Ok(postgres::triggers()?)));
     trials.push(Trial::test("mysql::triggers", || Ok(mysql::triggers()?)));
+    trials.push(Trial::test("sqlite::column", || Ok(sqlite::column()?)));
     trials.push(Trial::test("redis::commands", || Ok(redis::commands()?)));
     trials.push(Trial::test("file::killed_at_every_step", || Ok(file::killed_at_every_step()?)));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

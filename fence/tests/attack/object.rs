@@ -28,6 +28,14 @@ pub(crate) fn target() -> Result<Target, Failure> {
     })
 }
 
+/// What is behind the marks, as a program reads it that knows of them.
+fn content(stored: &str) -> &str {
+    match stored.strip_prefix("leasehold-fence ").and_then(|rest| rest.split_once('\n')) {
+        Some((_, content)) => content,
+        None => stored,
+    }
+}
+
 impl Storage for Stored {
     fn obey(&mut self, order: Order) -> Answer<'_> {
         Box::pin(async move {
@@ -42,7 +50,9 @@ impl Storage for Stored {
                         Reply::Done
                     }
                     None => match self.store.get(&path).await {
-                        Ok(found) => Reply::Value(std::str::from_utf8(&found.bytes().await?)?.parse()?),
+                        Ok(found) => {
+                            Reply::Value(content(std::str::from_utf8(&found.bytes().await?)?).parse()?)
+                        }
                         Err(object_store::Error::NotFound { .. }) => {
                             Reply::Value(crate::order::Value::default())
                         }

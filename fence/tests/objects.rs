@@ -1,0 +1,68 @@
+//! Objects in a stand-in for S3, which tells versions apart by a hash of their content, as S3 does.
+
+use std::sync::Arc;
+
+use leasehold_fence::Sequencer;
+use leasehold_fence::object::enter;
+use leasehold_testkit::s3::S3;
+use object_store::aws::AmazonS3Builder;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+
+fn who(token: u64) -> Sequencer {
+    format!("exclusive:{token}:x").parse().unwrap()
+}
+
+#[tokio::test]
+async fn s3_refuses_who_has_read_before_the_mark_was_raised() {
+    // The client wants to know how it would encrypt, though it does not.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let server = S3::start().unwrap();
+    let store = AmazonS3Builder::new()
+        .with_endpoint(server.url())
+        .with_allow_http(true)
+        .with_bucket_name(server.bucket())
+        .with_region("us-east-1")
+        .with_access_key_id("any")
+        .with_secret_access_key("any")
+        .build()
+        .unwrap();
+    overtaken(Arc::new(store)).await;
+}
+
+#[tokio::test]
+async fn so_does_memory() {
+    overtaken(Arc::new(object_store::memory::InMemory::new())).await;
+}
+
+async fn overtaken(store: Arc<dyn ObjectStore>) {
+    let path = Path::from("some/report");
+    store.put(&path, "plain".into()).await.unwrap();
+    let mut old = enter(who(1), Arc::clone(&store), "some/report").await.unwrap();
+    assert_eq!(old.read().await.unwrap().unwrap(), "plain", "what was there before anybody entered");
+    // Nothing but the mark changes, and the old one believes what it has read.
+    let mut new = enter(who(2), Arc::clone(&store), "some/report").await.unwrap();
+    assert_eq!(old.write("late").await.unwrap_err().stale().unwrap().seen, 2);
+    assert_eq!(new.read().await.unwrap().unwrap(), "plain");
+    new.write("new").await.unwrap();
+    new.write("newer").await.unwrap();
+    assert_eq!(new.read().await.unwrap().unwrap(), "newer");
+    assert!(old.read().await.is_err() && enter(who(1), Arc::clone(&store), "some/report").await.is_err());
+    let mut nothing = enter(who(1), store, "some/other").await.unwrap();
+    assert_eq!(nothing.read().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn local_files_of_that_library_cannot_and_say_so() {
+    let folder = leasehold_testkit::scratch().unwrap();
+    let store: Arc<dyn ObjectStore> = Arc::new(LocalFileSystem::new_with_prefix(folder.path()).unwrap());
+    store.put(&Path::from("x"), "plain".into()).await.unwrap();
+    let error = enter(who(1), Arc::clone(&store), "x").await.unwrap_err();
+    assert!(error.to_string().contains("Update"), "{error}");
+    assert_eq!(
+        store.get(&Path::from("x")).await.unwrap().bytes().await.unwrap(),
+        "plain",
+        "it was not touched"
+    );
+}
