@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use leasehold_testkit::Server;
 use leasehold_testkit::consul::Consul;
+use leasehold_testkit::etcd::{self, Etcd};
 use leasehold_testkit::redis::{self, Builder, Flavour, Kind, Redis};
 use leasehold_testkit::zookeeper::{TICK, ZooKeeper};
 
@@ -14,10 +15,14 @@ pub(crate) trait Servers: Send + Sync {
     fn url(&self) -> String;
 
     /// Those that can be restarted and whose clocks can be set, if they were started for one test alone.
-    fn own(&self) -> Vec<&Server>;
+    fn own(&self) -> Vec<&Server> {
+        Vec::new()
+    }
 
-    /// Deletes all that they keep.
-    fn wipe(&self) -> io::Result<()>;
+    /// Deletes all that they keep, if they were.
+    fn wipe(&self) -> io::Result<()> {
+        Err(io::Error::other("these servers are shared"))
+    }
 }
 
 type Start = fn() -> io::Result<Arc<dyn Servers>>;
@@ -43,7 +48,7 @@ impl Startable {
     }
 }
 
-static ALL: [Startable; 7] = [
+static ALL: [Startable; 9] = [
     Startable::new(
         "redis",
         false,
@@ -65,6 +70,8 @@ static ALL: [Startable; 7] = [
     Startable::new("redis+sentinel", true, || redis(Kind::Sentinels, Redis::builder()), None),
     Startable::new("redis+cluster", true, || redis(Kind::Cluster, Redis::builder()), Some(cluster_alone)),
     Startable::new("consul", false, || Ok(Arc::new(Consul::start()?)), None),
+    Startable::new("etcd", false, || Ok(Arc::new(Etcd::start()?)), None),
+    Startable::new("etcd+cluster", true, || Ok(Arc::new(etcd::Cluster::start()?)), None),
     // Long enough a session for the TTLs of the tests.
     Startable::new(
         "zookeeper",
@@ -148,14 +155,6 @@ impl Servers for ZooKeeper {
     fn url(&self) -> String {
         format!("{}?tick={}ms", self.url(), TICK.as_millis())
     }
-
-    fn own(&self) -> Vec<&Server> {
-        Vec::new()
-    }
-
-    fn wipe(&self) -> io::Result<()> {
-        Err(io::Error::other("a ZooKeeper is not wiped"))
-    }
 }
 
 impl Servers for Consul {
@@ -163,12 +162,16 @@ impl Servers for Consul {
         // The dead are followed as soon as their sessions have ended.
         format!("{}?lock_delay=0s", self.url())
     }
+}
 
-    fn own(&self) -> Vec<&Server> {
-        Vec::new()
+impl Servers for Etcd {
+    fn url(&self) -> String {
+        self.url()
     }
+}
 
-    fn wipe(&self) -> io::Result<()> {
-        Err(io::Error::other("a Consul is not wiped"))
+impl Servers for etcd::Cluster {
+    fn url(&self) -> String {
+        self.url()
     }
 }

@@ -15,6 +15,10 @@ pub const SCHEMES: &[&str] = &[
     "consul",
     #[cfg(feature = "consul")]
     "consuls",
+    #[cfg(feature = "etcd")]
+    "etcd",
+    #[cfg(feature = "etcd")]
+    "etcds",
     #[cfg(feature = "redis")]
     "redis",
     #[cfg(feature = "redis")]
@@ -39,6 +43,8 @@ pub fn engines() -> Vec<EngineInfo> {
         Memory::new(Env::system()).info().clone(),
         #[cfg(feature = "consul")]
         leasehold_consul::info().clone(),
+        #[cfg(feature = "etcd")]
+        leasehold_etcd::info().clone(),
         #[cfg(feature = "redis")]
         leasehold_redis::info().clone(),
         #[cfg(feature = "redlock")]
@@ -51,7 +57,8 @@ pub fn engines() -> Vec<EngineInfo> {
 }
 
 /// Connects to the engine of this URL: `memory:`, `sqlite:` (the default place), `sqlite:PATH`, `consul://A,B,C`,
-/// `redis://HOST` and its like, `redlock://A,B,C`, `zookeeper://A,B,C/CHROOT`; each as far as its feature is on.
+/// `etcd://A,B,C`, `redis://HOST` and its like, `redlock://A,B,C`, `zookeeper://A,B,C/CHROOT`; each as far as its feature
+/// is on.
 ///
 /// Awaiting the result connects; the methods of [`Connect`] set what else is wanted first.
 ///
@@ -152,6 +159,11 @@ pub async fn open(url: &str) -> Result<Arc<dyn Engine>> {
         "consul" | "consuls" => {
             let config = leasehold_consul::Config::from_url(url)?;
             Ok(Arc::new(leasehold_consul::open(config, Env::system()).await?))
+        }
+        #[cfg(feature = "etcd")]
+        "etcd" | "etcds" => {
+            let config = leasehold_etcd::Config::from_url(url)?;
+            Ok(Arc::new(leasehold_etcd::Etcd::open(config, Env::system()).await?))
         }
         #[cfg(feature = "quorum")]
         "quorum" => memory_quorum(url),

@@ -35,6 +35,7 @@
 //! | `sqlite:`, `sqlite:PATH` | the processes of one machine | correctness | no server; feature `sqlite` |
 //! | `consul://`, `consuls://` | many machines | correctness | also against `consul lock`; feature `consul` |
 //! | `redis://`, `rediss://`, `redis+unix:`, `redis+sentinel://`, `redis+cluster://` | many machines | efficiency | feature `redis` |
+//! | `etcd://A,B,C`, `etcds://A,B,C` | many machines | correctness | excludes `etcdctl lock`, Go's `concurrency.Mutex` and the lock service; feature `etcd` |
 //! | `zookeeper://A,B,C/CHROOT` | many machines | correctness | excludes Curator's and kazoo's locks; feature `zookeeper` |
 //! | `redlock://A,B,C` | many machines | efficiency | a majority of independent Redis servers; feature `redlock` |
 //!
@@ -60,6 +61,8 @@ pub use connect::{Connect, SCHEMES, connect, engines, open};
 pub use leasehold_consul as consul;
 pub use leasehold_core::engine::{Purpose, Reach};
 pub use leasehold_core::*;
+#[cfg(feature = "etcd")]
+pub use leasehold_etcd as etcd;
 #[cfg(feature = "quorum")]
 pub use leasehold_quorum as quorum;
 #[cfg(feature = "redis")]

@@ -81,10 +81,11 @@ pub(crate) fn request(operation: &'static str, member: &str, status: Status) -> 
             "the cluster has no leader, so nothing can be decided; a majority of its members must run and reach each \
              other",
         ),
-        "mvcc: database space exceeded" => unavailable(
+        // It says so as well of the first write too many, which it does.
+        "mvcc: database space exceeded" => unknown(unavailable(
             "the database is full: compact and defragment it, then `etcdctl alarm disarm`, or raise \
              `--quota-backend-bytes`",
-        ),
+        )),
         // Nothing of it was done.
         words if TOO_LONG.contains(&words) => {
             new(ErrorKind::Unexpected, &format!("the server says: {words}"))
@@ -113,8 +114,17 @@ pub(crate) fn timed_out(operation: &'static str, member: &str, timeout: Duration
         .with("member", member)
 }
 
+/// A member that has just been connected to does not answer as it should.
+pub(crate) fn not_met(operation: &'static str, member: &str, encrypted: bool, status: Status) -> Error {
+    // Not etcd says that, but what is between it and us: it may be that they do not speak the same.
+    if !is_servers(&status) && cure(&status) == Cure::Move {
+        return not_reached(member, encrypted, &status);
+    }
+    request(operation, member, status).with_outcome(Outcome::NotApplied)
+}
+
 /// No connection came about, so nothing was sent.
-pub(crate) fn not_reached(member: &str, encrypted: bool, cause: &tonic::transport::Error) -> Error {
+pub(crate) fn not_reached(member: &str, encrypted: bool, cause: &(dyn std::error::Error + 'static)) -> Error {
     let said = reason(cause);
     let (kind, hint) = if said.contains("UnknownIssuer") || said.contains("invalid peer certificate") {
         (ErrorKind::InvalidInput, "name the authority that signed the server's certificate by `ca=`")
@@ -123,9 +133,9 @@ pub(crate) fn not_reached(member: &str, encrypted: bool, cause: &tonic::transpor
     } else if said.contains("refused") {
         (ErrorKind::Unavailable, "is it up, and is this where it listens?")
     } else if encrypted {
-        (ErrorKind::Unavailable, "is it up, and does it speak TLS? Without, write `etcd://`")
+        (ErrorKind::Unavailable, "is it up, and is it encrypted? Without, write `etcd://`")
     } else {
-        (ErrorKind::Unavailable, "is it up, and does it speak without TLS? With TLS, write `etcds://`")
+        (ErrorKind::Unavailable, "is it up, and is it not encrypted? If it is, write `etcds://`")
     };
     Error::new(kind, "connect", format!("cannot connect: {said}; {hint}")).with("member", member)
 }

@@ -15,5 +15,4 @@ mod watch;
 mod wire;
 
 pub use config::{Config, Tls};
-pub use engine::{Etcd, info, open};
-pub use store::EtcdStore;
+pub use engine::{Etcd, info};

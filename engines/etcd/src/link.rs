@@ -128,17 +128,17 @@ impl Link {
     async fn connect_to(&self, nth: usize) -> Result<Member> {
         let (address, timeout) = (&self.config.members[nth], self.config.timeout / 2);
         let late = self.pause(timeout);
+        let encrypted = self.config.tls.is_some();
+        let not_met = |operation, status| failure::not_met(operation, address, encrypted, status);
         let made = async {
-            let channel = connect::channel(&self.endpoints[nth], address, self.config.tls.is_some()).await?;
+            let channel = connect::channel(&self.endpoints[nth], address, encrypted).await?;
             let member = Member::new(address, channel);
             if let Some(login) = &self.config.login {
-                let logged_in = member.log_in(login, None).await;
-                logged_in.map_err(|status| failure::request("log in", address, status))?;
+                member.log_in(login, None).await.map_err(|status| not_met("log in", status))?;
             }
             // One that is cut off from the others, or behind them, is of no use until it is not.
             let first = RangeRequest { keys_only: true, ..wire::one(&self.places.session(0)) };
-            let first =
-                member.send(first).await.map_err(|status| failure::request("connect", address, status))?;
+            let first = member.send(first).await.map_err(|status| not_met("connect", status))?;
             self.see(revision(first.header));
             Ok(member)
         };

@@ -296,6 +296,19 @@ pub(crate) struct StatusResponse {
     pub(crate) version: String,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub(crate) struct MemberListRequest {}
+
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(crate) struct MemberListResponse {
+    #[prost(message, repeated, tag = "2")]
+    pub(crate) members: Vec<Listed>,
+}
+
+/// That there is one is all that is of interest.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub(crate) struct Listed {}
+
 /// Where nothing may be printed.
 macro_rules! silent {
     ($($name:ident),*) => {$(
@@ -343,6 +356,7 @@ calls! {
     LeaseTimeToLiveRequest => LeaseTimeToLiveResponse, "/etcdserverpb.Lease/LeaseTimeToLive";
     AuthenticateRequest => AuthenticateResponse, "/etcdserverpb.Auth/Authenticate";
     StatusRequest => StatusResponse, "/etcdserverpb.Maintenance/Status";
+    MemberListRequest => MemberListResponse, "/etcdserverpb.Cluster/MemberList";
 }
 
 /// The revision in an answer's header.

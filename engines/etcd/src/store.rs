@@ -10,7 +10,7 @@ use leasehold_core::gather::{Gather, Work};
 use leasehold_core::ordered::store::{Key, Line, Owned, Session, SessionId, Store};
 use leasehold_core::{Claim, Error, ErrorKind, Name, Result};
 
-use crate::batch::{Done, Item};
+use crate::batch::{self, Done, Item};
 use crate::failure;
 use crate::link::Link;
 use crate::messages::{
@@ -28,9 +28,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Of the kinds of events, those of keys that are put.
 const NO_PUTS: i32 = 0;
 
-/// Locks kept in etcd, as sessions and lines.
+/// Sessions and lines in etcd.
 #[derive(Clone, Debug)]
-pub struct EtcdStore(Arc<Inner>);
+pub(crate) struct Leases(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -49,8 +49,9 @@ struct Known {
     told: u64,
 }
 
-impl EtcdStore {
-    pub(crate) fn new(link: Arc<Link>, info: EngineInfo, items: Gather<Item, Result<Done>>) -> Self {
+impl Leases {
+    pub(crate) fn new(link: Arc<Link>, info: EngineInfo) -> Self {
+        let items = batch::gather(Arc::clone(&link));
         Self(Arc::new(Inner { link, info, items, sessions: Mutex::default() }))
     }
 
@@ -62,7 +63,7 @@ impl EtcdStore {
     }
 }
 
-impl Store for EtcdStore {
+impl Store for Leases {
     fn info(&self) -> &EngineInfo {
         &self.0.info
     }

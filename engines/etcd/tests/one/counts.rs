@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt, stream};
 use leasehold_core::Client;
 use leasehold_core::observe::{Event, Observer, What};
 use leasehold_testkit::etcd::Etcd as Node;
@@ -32,8 +32,8 @@ async fn heartbeats_do_not_depend_on_how_much_is_held() {
         let engine = open(&node.url()).await;
         let client = Client::builder(engine).ttl(6 * SECOND).observer(observer).spawn().unwrap();
         let locks = (0..held).map(|nth| client.mutex(&format!("r{nth}")).unwrap());
-        let locks: Vec<_> = locks.map(|mutex| async move { mutex.lock().await.unwrap() }).collect();
-        let guards = within("all are held", join_all(locks)).await;
+        let locks = stream::iter(locks).map(|mutex| async move { mutex.lock().await.unwrap() });
+        let guards: Vec<_> = within("all are held", locks.buffer_unordered(250).collect()).await;
         let (before, renewed) = (beats(), renewals.0.load(Ordering::Relaxed));
         until("each has been renewed twice", async || {
             renewals.0.load(Ordering::Relaxed) - renewed >= 2 * held

@@ -83,7 +83,8 @@ async fn lost_connections_cost_nobody_a_turn() {
     let waiting: Vec<_> = (0..10)
         .map(|_| {
             let mutex = waiter.mutex("r").unwrap();
-            tokio::spawn(async move { mutex.lock().await.unwrap().release().await.unwrap() })
+            // Of the release that is under way when the connection is lost nobody knows; it is made again.
+            tokio::spawn(async move { drop(mutex.lock().await.unwrap().release().await) })
         })
         .collect();
     until("all wait", async || lock_keys(&node).len() == 11).await;

@@ -19,7 +19,7 @@ pub(crate) const LONG: Duration = Duration::from_secs(3600);
 
 /// An engine on the node of this URL.
 pub(crate) async fn try_open(url: &str) -> Result<Etcd> {
-    leasehold_etcd::open(Config::from_url(EngineUrl::parse(url)?)?, Env::system()).await
+    Etcd::open(Config::from_url(EngineUrl::parse(url)?)?, Env::system()).await
 }
 
 pub(crate) async fn open(url: &str) -> Etcd {
