@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use leasehold_testkit::Server;
 use leasehold_testkit::consul::Consul;
 use leasehold_testkit::etcd::{self, Etcd};
+use leasehold_testkit::postgres::Postgres;
 use leasehold_testkit::redis::{self, Builder, Flavour, Kind, Redis};
 use leasehold_testkit::zookeeper::{TICK, ZooKeeper};
 
@@ -48,7 +49,7 @@ impl Startable {
     }
 }
 
-static ALL: [Startable; 9] = [
+static ALL: [Startable; 10] = [
     Startable::new(
         "redis",
         false,
@@ -72,6 +73,13 @@ static ALL: [Startable; 9] = [
     Startable::new("consul", false, || Ok(Arc::new(Consul::start()?)), None),
     Startable::new("etcd", false, || Ok(Arc::new(Etcd::start()?)), None),
     Startable::new("etcd+cluster", true, || Ok(Arc::new(etcd::Cluster::start()?)), None),
+    // Every engine of every test has two connections, and each of many processes an engine.
+    Startable::new(
+        "postgres",
+        false,
+        || Ok(Arc::new(Postgres::builder().option("max_connections", "400").start()?)),
+        None,
+    ),
     // Long enough a session for the TTLs of the tests.
     Startable::new(
         "zookeeper",
@@ -171,6 +179,12 @@ impl Servers for Etcd {
 }
 
 impl Servers for etcd::Cluster {
+    fn url(&self) -> String {
+        self.url()
+    }
+}
+
+impl Servers for Postgres {
     fn url(&self) -> String {
         self.url()
     }

@@ -19,6 +19,8 @@ pub const SCHEMES: &[&str] = &[
     "etcd",
     #[cfg(feature = "etcd")]
     "etcds",
+    #[cfg(feature = "postgres")]
+    "postgres",
     #[cfg(feature = "redis")]
     "redis",
     #[cfg(feature = "redis")]
@@ -45,6 +47,8 @@ pub fn engines() -> Vec<EngineInfo> {
         leasehold_consul::info().clone(),
         #[cfg(feature = "etcd")]
         leasehold_etcd::info().clone(),
+        #[cfg(feature = "postgres")]
+        leasehold_postgres::info().clone(),
         #[cfg(feature = "redis")]
         leasehold_redis::info().clone(),
         #[cfg(feature = "redlock")]
@@ -164,6 +168,11 @@ pub async fn open(url: &str) -> Result<Arc<dyn Engine>> {
         "etcd" | "etcds" => {
             let config = leasehold_etcd::Config::from_url(url)?;
             Ok(Arc::new(leasehold_etcd::Etcd::open(config, Env::system()).await?))
+        }
+        #[cfg(feature = "postgres")]
+        "postgres" | "postgresql" => {
+            let config = leasehold_postgres::Config::from_url(url)?;
+            Ok(Arc::new(leasehold_postgres::Postgres::open(config, Env::system()).await?))
         }
         #[cfg(feature = "quorum")]
         "quorum" => memory_quorum(url),

@@ -34,6 +34,7 @@
 //! | `memory:` | the tasks of one process | efficiency | nothing outlives the process |
 //! | `sqlite:`, `sqlite:PATH` | the processes of one machine | correctness | no server; feature `sqlite` |
 //! | `consul://`, `consuls://` | many machines | correctness | also against `consul lock`; feature `consul` |
+//! | `postgres://` | many machines | correctness | the table `distributed_locks`; feature `postgres` |
 //! | `redis://`, `rediss://`, `redis+unix:`, `redis+sentinel://`, `redis+cluster://` | many machines | efficiency | feature `redis` |
 //! | `etcd://A,B,C`, `etcds://A,B,C` | many machines | correctness | excludes `etcdctl lock`, Go's `concurrency.Mutex` and the lock service; feature `etcd` |
 //! | `zookeeper://A,B,C/CHROOT` | many machines | correctness | excludes Curator's and kazoo's locks; feature `zookeeper` |
@@ -63,6 +64,8 @@ pub use leasehold_core::engine::{Purpose, Reach};
 pub use leasehold_core::*;
 #[cfg(feature = "etcd")]
 pub use leasehold_etcd as etcd;
+#[cfg(feature = "postgres")]
+pub use leasehold_postgres as postgres;
 #[cfg(feature = "quorum")]
 pub use leasehold_quorum as quorum;
 #[cfg(feature = "redis")]

@@ -1,0 +1,193 @@
+//! A connection that is made when it is needed, and made anew when it is lost.
+
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use leasehold_core::inbox::Inbox;
+use leasehold_core::{ClaimId, Env, Error, ErrorKind, Hint, Moment, Result, Token};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tokio_postgres::{AsyncMessage, Client, Notification, Statement};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::config::{Config, ssl_mode};
+use crate::{failure, schema, wire};
+
+/// For so long after a connection could not be made nobody tries again.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What all connections of an engine share.
+pub(crate) struct World {
+    pub(crate) config: Config,
+    /// The servers, for messages.
+    pub(crate) place: String,
+    pub(crate) env: Env,
+    pub(crate) tls: MakeRustlsConnect,
+    pub(crate) inbox: Inbox,
+    pub(crate) runtime: Handle,
+    /// The channel on which this engine is told.
+    pub(crate) channel: String,
+}
+
+impl World {
+    /// What comes in time, or `None`.
+    pub(crate) async fn in_time<T>(&self, event: impl Future<Output = T>) -> Option<T> {
+        let late = self.env.clock.sleep_until(self.env.now() + self.config.timeout);
+        tokio::select! {
+            biased;
+            out = event => Some(out),
+            () = late => None,
+        }
+    }
+
+    /// Connects, and looks after the connection in a task.
+    pub(crate) async fn connect(&self) -> Result<Connection> {
+        let late = || failure::late("connect", &self.place);
+        let mut server = self.config.server.clone();
+        server.ssl_mode(ssl_mode(self.config.tls.as_ref())).connect_timeout(self.config.timeout);
+        let connected = self.in_time(server.connect(self.tls.clone())).await.ok_or_else(late)?;
+        let (client, mut connection) = connected.map_err(|e| failure::request("connect", &self.place, e))?;
+        let (alive, closed) = watch::channel(());
+        let inbox = self.inbox.clone();
+        let task = self.runtime.spawn(async move {
+            let _alive = alive;
+            while let Some(Ok(message)) = poll_fn(|cx| connection.poll_message(cx)).await {
+                if let AsyncMessage::Notification(note) = message {
+                    hear(&inbox, &note);
+                }
+            }
+        });
+        Ok(Connection { client, closed, task: task.abort_handle() })
+    }
+}
+
+/// A hand-over: `ID:TOKEN`.
+fn hear(inbox: &Inbox, note: &Notification) {
+    let Some((id, token)) = note.payload().split_once(':') else { return };
+    if let (Ok(id), Ok(token)) = (id.parse::<ClaimId>(), token.parse()) {
+        inbox.deliver(id, Token::new(token).map_or(Hint::Look, Hint::Held));
+    }
+}
+
+/// A connection, which ends with this.
+pub(crate) struct Connection {
+    pub(crate) client: Client,
+    /// Closed with the connection.
+    closed: watch::Receiver<()>,
+    task: AbortHandle,
+}
+
+impl Connection {
+    /// Returns once the connection is lost.
+    pub(crate) async fn lost(&self) {
+        while self.closed.clone().changed().await.is_ok() {}
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // One that does not answer any more would not end by itself.
+        self.task.abort();
+    }
+}
+
+/// A connection that has been looked over and set up.
+pub(crate) struct Session {
+    pub(crate) connection: Connection,
+    /// `None` behind a pooler.
+    pub(crate) work: Option<Statement>,
+    /// How many characters a name may have.
+    pub(crate) name_max: Option<usize>,
+}
+
+impl Session {
+    /// Sets a new connection up. Behind a pooler it is not ours to set anything in.
+    pub(crate) async fn on(connection: Connection, world: &World, pooled: bool) -> Result<Self> {
+        let fail = |e| failure::request("connect", &world.place, e);
+        let ready = async {
+            let client = &connection.client;
+            if !pooled {
+                let settings = format!(
+                    "SET statement_timeout = {}; SET default_transaction_isolation = 'read committed'; SET TimeZone = 'UTC'",
+                    world.config.timeout.as_millis()
+                );
+                client.batch_execute(&settings).await.map_err(fail)?;
+            }
+            let name_max = schema::prepare(client, &world.place).await?;
+            let work = if pooled { None } else { Some(wire::prepare(client).await.map_err(fail)?) };
+            Ok((name_max, work))
+        };
+        let ready = world.in_time(ready).await.unwrap_or_else(|| Err(failure::late("connect", &world.place)));
+        let (name_max, work) = ready?;
+        Ok(Self { connection, work, name_max })
+    }
+}
+
+/// The place of a session.
+pub(crate) struct Lane {
+    world: Arc<World>,
+    pooled: bool,
+    current: Mutex<Option<Arc<Session>>>,
+    /// Held by whoever connects; when the last try failed, and why.
+    connecting: tokio::sync::Mutex<Option<(Moment, Error)>>,
+}
+
+impl Lane {
+    pub(crate) fn new(world: Arc<World>, pooled: bool, session: Option<Session>) -> Self {
+        let current = Mutex::new(session.map(Arc::new));
+        Self { world, pooled, current, connecting: tokio::sync::Mutex::new(None) }
+    }
+
+    fn current(&self) -> MutexGuard<'_, Option<Arc<Session>>> {
+        // Nothing in here panics half-way.
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open(&self) -> Option<Arc<Session>> {
+        self.current().clone().filter(|session| !session.connection.client.is_closed())
+    }
+
+    /// The session; made if there is none.
+    pub(crate) async fn session(&self) -> Result<Arc<Session>> {
+        if let Some(session) = self.open() {
+            return Ok(session);
+        }
+        let mut failed = self.connecting.lock().await;
+        // Somebody else may have done it, or tried to, in the meantime.
+        if let Some(session) = self.open() {
+            return Ok(session);
+        }
+        if let Some((_, why)) = failed.as_ref().filter(|(when, _)| self.world.env.now() < *when + PAUSE) {
+            return Err(why.clone());
+        }
+        let made = async { Session::on(self.world.connect().await?, &self.world, self.pooled).await }.await;
+        match made {
+            Ok(session) => {
+                let session = Arc::new(session);
+                *self.current() = Some(session.clone());
+                *failed = None;
+                Ok(session)
+            }
+            Err(why) => {
+                // Whatever it is, the request that wants the session has not been sent.
+                let why = match why.kind() {
+                    ErrorKind::Unexpected => why.with_outcome(leasehold_core::Outcome::NotApplied),
+                    _ => why,
+                };
+                *failed = Some((self.world.env.now(), why.clone()));
+                Err(why)
+            }
+        }
+    }
+
+    /// This session is of no more use, whoever is using it.
+    pub(crate) fn forget(&self, session: &Arc<Session>) {
+        session.connection.task.abort();
+        let mut current = self.current();
+        if current.as_ref().is_some_and(|other| Arc::ptr_eq(other, session)) {
+            *current = None;
+        }
+    }
+}

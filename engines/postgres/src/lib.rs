@@ -1,0 +1,17 @@
+#![doc = include_str!("docs.md")]
+
+mod batch;
+mod config;
+mod ears;
+mod engine;
+mod failure;
+mod lane;
+mod schema;
+mod shape;
+mod tls;
+mod view;
+mod wire;
+
+pub use config::{Config, Tls};
+pub use engine::{Postgres, info};
+pub use schema::SCHEMA;

@@ -1,0 +1,72 @@
+//! The tables: found, made, or refused.
+
+use leasehold_core::{Error, ErrorKind, Result};
+use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+
+use crate::{failure, shape};
+
+/// All that the engine keeps in a database, as SQL to be run once by whoever may make tables there.
+pub const SCHEMA: &str = include_str!("schema.sql");
+
+/// The version of the schema that this release speaks.
+const VERSION: i32 = 1;
+/// Who makes the schema does so alone.
+const MAKE: &str = "SELECT pg_advisory_xact_lock(7810774602817235316);";
+
+const LOOK: &str = "
+    SELECT to_regclass('leasehold_schema') IS NOT NULL, to_regclass('distributed_locks') IS NOT NULL,
+           pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on',
+           current_setting('server_encoding'), current_setting('server_version_num')::int";
+
+/// Nobody draws a token meanwhile, so the sequence cannot be set back. The clock must not use up all tokens.
+const RAISE: &str = "
+    SELECT pg_advisory_xact_lock(7810774602817235315);
+    SELECT setval('leasehold_token', clock.micros)
+      FROM (SELECT least((extract(epoch FROM clock_timestamp()) * 1000000)::bigint, 4503599627370496)) clock (micros)
+     WHERE clock.micros > (SELECT last_value FROM leasehold_token)";
+
+/// Finds the tables or makes them, and raises the tokens to the clock; tells how many characters a name may have.
+pub(crate) async fn prepare(client: &Client, place: &str) -> Result<Option<usize>> {
+    let fail = |e| failure::request("connect", place, e);
+    let refuse = |kind, message: String| Error::new(kind, "connect", message).with("database", place);
+    let row = client.query_typed_one(LOOK, &[]).await.map_err(fail)?;
+    let get = |nth| row.try_get::<_, bool>(nth).map_err(fail);
+    let (made, there, read_only) = (get(0)?, get(1)?, get(2)?);
+    let encoding: String = row.try_get(3).map_err(fail)?;
+    if read_only {
+        let message = "the server takes no writes: it is a standby, or set to read-only; name the primary, or all of them \
+                       with commas between, and the primary is found";
+        return Err(refuse(ErrorKind::Unavailable, message.to_owned()));
+    }
+    if row.try_get::<_, i32>(4).map_err(fail)? < 120_000 {
+        return Err(refuse(ErrorKind::Unsupported, "leasehold needs PostgreSQL 12 or later".to_owned()));
+    }
+    if encoding != "UTF8" {
+        let message = format!(
+            "the database's encoding is {encoding}, and names are UTF8; use a database of that encoding"
+        );
+        return Err(refuse(ErrorKind::Unsupported, message));
+    }
+    if there {
+        shape::check(client, place, fail).await?;
+    }
+    if !made {
+        match client.batch_execute(&format!("{MAKE}{SCHEMA}")).await {
+            // Somebody else was faster.
+            Err(e) if matches!(e.code(), Some(&SqlState::DUPLICATE_TABLE | &SqlState::UNIQUE_VIOLATION)) => {}
+            done => done.map_err(fail)?,
+        }
+    }
+    let row = client.query_typed_one("SELECT version FROM leasehold_schema", &[]).await.map_err(fail)?;
+    let version: i32 = row.try_get(0).map_err(fail)?;
+    if version > VERSION {
+        let message = format!(
+            "the tables are of version {version}, and this release of leasehold knows {VERSION}; update it, or use another \
+             database"
+        );
+        return Err(refuse(ErrorKind::Unsupported, message));
+    }
+    client.batch_execute(RAISE).await.map_err(fail)?;
+    shape::check(client, place, fail).await
+}
