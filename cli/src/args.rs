@@ -49,8 +49,8 @@ pub(crate) enum Command {
     Show(ShowArgs),
     Unlock(UnlockArgs),
     Engines(EnginesArgs),
-    Bench(BenchArgs),
     Schema(SchemaArgs),
+    Bench(BenchArgs),
     #[command(hide = true)]
     Guardian(guardian::Task),
 }
@@ -207,6 +207,11 @@ pub(crate) struct SchemaArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Schema {
     Fence(SchemaFenceArgs),
+    /// Print what the engine keeps in a PostgreSQL database
+    ///
+    /// The engine makes its tables itself if it may. Where it may not, somebody who may runs this once, and the grants
+    /// that are written at its top.
+    Postgres,
 }
 
 /// Print the table of a fence, and triggers that refuse writes without a token or with a stale one

@@ -58,8 +58,8 @@ fn execute(cli: Cli) -> Result<End, Failure> {
         Command::Show(args) => show::show(url, &args),
         Command::Unlock(args) => unlock::unlock(url, &args),
         Command::Engines(args) => engines::engines(&args),
-        Command::Bench(args) => bench::bench(url, &args),
         Command::Schema(args) => schema::schema(&args),
+        Command::Bench(args) => bench::bench(url, &args),
         Command::Guardian(task) => {
             guardian::guard(&task).map(|()| End::Code(0)).map_err(Failure::internal("guardian"))
         }

@@ -9,8 +9,10 @@ use crate::output::data;
 /// Prints it.
 pub(crate) fn schema(args: &SchemaArgs) -> Result<End, Failure> {
     match &args.what {
-        Schema::Fence(args) => fence(args).map(|()| End::Code(0)),
+        Schema::Fence(args) => fence(args)?,
+        Schema::Postgres => data(leasehold::postgres::SCHEMA.trim_end())?,
     }
+    Ok(End::Code(0))
 }
 
 fn fence(args: &SchemaFenceArgs) -> Result<(), Failure> {

@@ -1,6 +1,7 @@
 //! Floors: the bare client's commands for an engine, with nothing of ours around them.
 
 mod memory;
+mod postgres;
 pub(crate) mod redis;
 pub(crate) mod sqlite;
 pub(crate) mod zookeeper;
@@ -30,6 +31,7 @@ pub fn of(site: &Site<'_>, case: Case) -> Result<Option<Entrant>> {
             Some(rusqlite("rusqlite", Role::Floor, Synchronous::Normal, site.folder, env)?)
         }
         ("zookeeper", Case::Pair | Case::Handoff) => zookeeper::of(site, case),
+        ("postgres", Case::Pair | Case::Handoff) => Some(postgres::entrant(site)?),
         (_, Case::Pair | Case::Handoff) => redis::of(site, case)?,
     })
 }

@@ -1,4 +1,7 @@
--- The locks of leasehold in PostgreSQL, version 1.
+-- The locks of leasehold in PostgreSQL, version 1. A user who locks needs no more than this:
+--   GRANT SELECT, INSERT, UPDATE, DELETE ON distributed_locks, leasehold_claim TO USER;
+--   GRANT SELECT, UPDATE, USAGE ON SEQUENCE leasehold_token TO USER;
+--   GRANT SELECT ON leasehold_schema TO USER;
 --
 -- Who holds what, in the shape of the common recipe: clients that INSERT ... ON CONFLICT DO NOTHING, DELETE their own
 -- row and delete rows that have expired exclude leasehold and are excluded by it. While a claim of leasehold holds, the
