@@ -8,6 +8,7 @@ mod bench;
 mod ending;
 mod help;
 mod looking;
+mod postgres;
 mod redis;
 mod refusals;
 mod running;

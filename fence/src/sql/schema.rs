@@ -7,6 +7,7 @@ use super::{Dialect, Table};
 use crate::error::invalid;
 
 /// What the triggers on SQLite ask for the token: a function that each connection must define.
+#[cfg(feature = "rusqlite")]
 pub(super) const SQLITE_FUNCTION: &str = "leasehold_token";
 
 const POSTGRES: &str = include_str!("triggers/postgres.sql");

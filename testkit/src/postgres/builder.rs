@@ -152,7 +152,7 @@ fn stand_in() -> io::Result<Option<User>> {
 }
 
 /// A command for a program, run by that user, that ends with this process.
-fn unprivileged(program: &str) -> io::Result<Command> {
+pub(super) fn unprivileged(program: &str) -> io::Result<Command> {
     if stand_in()?.is_none() {
         return Ok(Command::new(program));
     }
@@ -163,7 +163,7 @@ fn unprivileged(program: &str) -> io::Result<Command> {
 }
 
 /// Gives a file to that user.
-fn own(file: &Path) -> io::Result<()> {
+pub(super) fn own(file: &Path) -> io::Result<()> {
     match stand_in()? {
         Some(user) => chown(file, Some(user.uid.as_raw()), Some(user.gid.as_raw())),
         None => Ok(()),

@@ -1,6 +1,7 @@
-//! PostgreSQL: one server, and a standby of it.
+//! PostgreSQL: one server, a standby of it, and a pooler before it.
 
 mod builder;
+mod pooler;
 
 use std::fmt;
 use std::fs;
@@ -13,6 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 pub use builder::Builder;
+pub use pooler::Pooler;
 
 use crate::certificates::Certificates;
 use crate::server::Server;

@@ -5,6 +5,7 @@ mod clock;
 mod crash;
 mod ledger;
 mod plain;
+mod pooler;
 mod queue;
 mod refusals;
 mod world;
