@@ -8,11 +8,17 @@ fn main() -> std::process::ExitCode {
         "sqlite:temp",
         "redis:temp",
         "redis:temp+chaos=1",
+        "postgres:temp",
+        "postgres:temp+chaos=1",
         "redlock:temp",
         "redlock:temp+chaos=1",
         "redis+sentinel:temp",
         "redis+sentinel:temp+chaos=1",
         "redis+cluster:temp",
         "redis+cluster:temp+chaos=1",
+        "zookeeper:temp",
+        "zookeeper:temp+chaos=1",
+        "consul:temp",
+        "consul:temp+chaos=1",
     ])
 }

@@ -71,6 +71,10 @@ pub(crate) enum Start {
     Zookeeper,
     /// Three ZooKeepers that agree
     Zookeeper3,
+    /// One Consul, which keeps everything in memory
+    Consul,
+    /// Three Consuls that agree
+    Consul3,
 }
 
 /// What this program is when it has started itself.

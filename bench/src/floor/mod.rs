@@ -1,5 +1,6 @@
 //! Floors: the bare client's commands for an engine, with nothing of ours around them.
 
+mod consul;
 mod memory;
 mod postgres;
 pub(crate) mod redis;
@@ -27,6 +28,7 @@ pub fn of(site: &Site<'_>, case: Case) -> Result<Option<Entrant>> {
         ("memory", Case::Handoff) => {
             Some(Entrant::of("tokio mutex", Role::Floor, env, memory::TokioLocks::default()))
         }
+        ("consul", Case::Pair | Case::Handoff) => consul::of(site, case),
         ("sqlite", Case::Pair | Case::Handoff) => {
             Some(rusqlite("rusqlite", Role::Floor, Synchronous::Normal, site.folder, env)?)
         }

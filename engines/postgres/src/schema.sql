@@ -91,6 +91,7 @@ DECLARE
     left_now bigint;
     alone bigint := 0; -- how many joined an empty queue alone
     joined bigint := 0; -- how many joined at all
+    held_now bigint := 0; -- how many that hold were renewed
     heirs text[]; -- who holds now and has waited
     heir_tokens bigint[];
     heir_peers text[];
@@ -271,12 +272,17 @@ BEGIN
 
     -- Renews those who asked.
     IF refresh_ids <> '{}' OR alone < cardinality(join_ids) THEN
-        UPDATE leasehold_claim c
-           SET deadline = greatest(deadline, at + CASE WHEN token IS NULL THEN least(q.ttl, waiting_ttl) ELSE q.ttl END * us),
-               ttl = greatest(c.ttl, q.ttl * us)
-          FROM (SELECT * FROM unnest(refresh_names, refresh_ids, refresh_ttls)
-                UNION ALL SELECT * FROM unnest(join_names, join_ids, join_ttls)) q (name, id, ttl)
-         WHERE c.name = q.name AND c.id = q.id AND NOT revoked;
+        WITH renewed AS (
+            UPDATE leasehold_claim c
+               SET deadline = greatest(deadline,
+                                       at + CASE WHEN token IS NULL THEN least(q.ttl, waiting_ttl) ELSE q.ttl END * us),
+                   ttl = greatest(c.ttl, q.ttl * us)
+              FROM (SELECT * FROM unnest(refresh_names, refresh_ids, refresh_ttls)
+                    UNION ALL SELECT * FROM unnest(join_names, join_ids, join_ttls)) q (name, id, ttl)
+             WHERE c.name = q.name AND c.id = q.id AND NOT revoked
+            RETURNING token
+        )
+        SELECT count(r.token) INTO held_now FROM renewed r;
     END IF;
 
     -- Writes into the rows who holds now.
@@ -301,9 +307,9 @@ BEGIN
            AND (w.owner <> w.was OR w.until <> w.was_until);
     END IF;
 
-    -- A release that is lost in a crash of the database costs a time to live, and not safety: it need not wait for the
-    -- disk. All else must.
-    IF coalesce(cardinality(join_ids), 0) + coalesce(cardinality(refresh_ids), 0) = 0 AND heirs IS NULL THEN
+    -- A release that is lost in a crash of the database costs a time to live, and a wait that is lost a place in the
+    -- queue, and neither costs safety: they need not be waited for until the disk has them. Holds must.
+    IF heirs IS NULL AND alone + held_now = 0 THEN
         PERFORM set_config('synchronous_commit', 'off', true);
     ELSIF current_setting('synchronous_commit') = 'off' THEN
         PERFORM set_config('synchronous_commit', 'on', true);
