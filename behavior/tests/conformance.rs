@@ -20,5 +20,9 @@ fn main() -> std::process::ExitCode {
         "zookeeper:temp+chaos=1",
         "consul:temp",
         "consul:temp+chaos=1",
+        "etcd:temp",
+        "etcd:temp+chaos=1",
+        "etcd+cluster:temp",
+        "etcd+cluster:temp+chaos=1",
     ])
 }
