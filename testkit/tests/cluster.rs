@@ -1,6 +1,7 @@
 //! Six nodes: slots that move, and masters that are replaced.
 
-use leasehold_testkit::redis::Cluster;
+use leasehold_testkit::proxy::Fate;
+use leasehold_testkit::redis::{Cluster, Redis};
 
 #[test]
 fn a_slot_moves_with_its_keys() {
@@ -45,4 +46,18 @@ fn a_killed_master_is_replaced_by_its_replica() {
     old.restart().unwrap();
     old.await_in_sync().unwrap();
     assert_eq!(cluster.master_of(slot).unwrap().port(), new.port());
+}
+
+#[test]
+fn a_master_that_is_cut_off_from_the_others_is_replaced() {
+    let cluster = Cluster::start_divisible(&Redis::builder(), 1).unwrap();
+    let slot = cluster.slot_of("key").unwrap();
+    let old = cluster.master_of(slot).unwrap();
+    let nth = cluster.nodes().iter().position(|node| node.port() == old.port()).unwrap();
+    cluster.network().cut_off(nth, Fate::Vanish);
+    let new = cluster.await_takeover(slot, old).unwrap();
+    new.command(["SET", "key", "value"]).unwrap();
+    cluster.network().heal().unwrap();
+    old.await_in_sync().unwrap();
+    assert_eq!(cluster.await_takeover(slot, old).unwrap().port(), new.port());
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use leasehold_core::Clock;
 use leasehold_core::clock::BootClock;
 use leasehold_testkit::proxy::{Proxy, Rule, Way};
-use leasehold_testkit::redis::{Connection, Redis};
+use leasehold_testkit::redis::{CLIENTS, Connection, Redis};
 
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -187,4 +187,24 @@ fn a_connection_to_a_server_that_is_down_is_reset() {
     assert_reset(&mut client);
     redis.restart().unwrap();
     raw(&proxy);
+}
+
+#[test]
+fn rules_may_be_for_some_only() {
+    let (_redis, proxy, mut client) = rig();
+    let mut stream = raw(&proxy);
+    proxy.only(&["127.0.0.9".parse().unwrap()]);
+    proxy.black_hole();
+    proxy.reset();
+    client.command(["PING"]).unwrap();
+    stream.write_all(b"PING\r\n").unwrap();
+    expect(&mut stream, b"+PONG\r\n");
+    proxy.only(&["127.0.0.9".parse().unwrap(), CLIENTS]);
+    proxy.reset();
+    assert_reset(&mut stream);
+    // Whom they were for is forgotten with them.
+    proxy.heal().unwrap();
+    let mut stream = raw(&proxy);
+    proxy.reset();
+    assert_reset(&mut stream);
 }

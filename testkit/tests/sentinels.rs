@@ -1,6 +1,7 @@
 //! A master, two replicas and three Sentinels: who leads, and who leads next.
 
-use leasehold_testkit::redis::Sentinels;
+use leasehold_testkit::proxy::Fate;
+use leasehold_testkit::redis::{Connection, Redis, Sentinels};
 
 #[test]
 fn a_fail_over_by_order_announces_a_new_master() {
@@ -37,4 +38,21 @@ fn who_leads_is_told_as_long_as_one_sentinel_runs() {
     // What they have learned is in their files.
     sentinels.sentinels()[0].restart().unwrap();
     assert_eq!(sentinels.master().unwrap().port(), sentinels.servers()[0].port());
+}
+
+#[test]
+fn a_master_that_is_cut_off_from_the_others_is_replaced_and_clients_still_reach_it() {
+    let sentinels = Sentinels::start_divisible(&Redis::builder(), 1).unwrap();
+    let network = sentinels.network();
+    let old = sentinels.master().unwrap();
+    let mut client = Connection::open(network.proxies()[0].addr()).unwrap();
+    client.command(["SET", "key", "value"]).unwrap();
+    network.cut_off(0, Fate::Vanish);
+    let new = sentinels.await_new_master(old).unwrap();
+    client.command(["SET", "key", "from a client"]).unwrap();
+    new.command(["SET", "key", "other"]).unwrap();
+    network.heal().unwrap();
+    // It is told that it is a replica, and what it had taken meanwhile is lost.
+    old.await_in_sync().unwrap();
+    assert_eq!(old.command(["GET", "key"]).unwrap().text(), "other");
 }

@@ -3,7 +3,7 @@
 mod pump;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -55,19 +55,36 @@ pub struct Rule {
 }
 
 /// What is done to connections; all may change while they are open.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 struct Rules {
     to_server: Rule,
     to_client: Rule,
+    /// Whose connections they are for; none: everybody's.
+    only: Vec<IpAddr>,
     refuse: bool,
 }
 
+/// One way of the connections from one address.
+#[derive(Debug, Clone, Copy)]
+struct Lane {
+    way: Way,
+    from: IpAddr,
+}
+
 impl Rules {
-    fn of(&self, way: Way) -> Rule {
+    fn way(&self, way: Way) -> Rule {
         match way {
             Way::ToServer => self.to_server,
             Way::ToClient => self.to_client,
         }
+    }
+
+    fn concern(&self, from: IpAddr) -> bool {
+        self.only.is_empty() || self.only.contains(&from)
+    }
+
+    fn of(&self, lane: Lane) -> Rule {
+        if self.concern(lane.from) { self.way(lane.way) } else { Rule::default() }
     }
 }
 
@@ -76,7 +93,7 @@ impl Rules {
 pub struct Proxy {
     port: Port,
     rules: watch::Sender<Rules>,
-    resets: broadcast::Sender<()>,
+    resets: broadcast::Sender<Vec<IpAddr>>,
     vanished: Arc<AtomicBool>,
     /// The next word of the thread: it listens again, or no longer.
     listening: std::sync::Mutex<std::sync::mpsc::Receiver<io::Result<bool>>>,
@@ -129,6 +146,12 @@ impl Proxy {
         });
     }
 
+    /// From now on all rules are only for connections from these addresses; none: for all. But whoever is
+    /// [refused](Self::refuse) is so wherever it comes from.
+    pub fn only(&self, from: &[IpAddr]) {
+        self.rules.send_modify(|rules| rules.only = from.to_vec());
+    }
+
     /// Returns when something has vanished since a rule was last set: bytes, or the end of a connection.
     ///
     /// # Errors
@@ -166,7 +189,7 @@ impl Proxy {
     /// Resets all connections that are open (RST, to both sides). New ones are taken.
     pub fn reset(&self) {
         // Nobody listens: there is no connection.
-        drop(self.resets.send(()));
+        drop(self.resets.send(self.rules.borrow().only.clone()));
     }
 
     /// Returns when nobody listens any more: new connections are refused. Those that are open stay.
@@ -177,18 +200,19 @@ impl Proxy {
         self.listen(false)
     }
 
-    /// Ends all rules. What was held back or delayed arrives, in order; connections that have lost bytes are reset.
+    /// Ends all rules, for whomever they were. What was held back or delayed arrives, in order; connections that have lost bytes are reset.
     ///
     /// # Errors
     /// If it cannot listen on its port again.
     pub fn heal(&self) -> io::Result<()> {
         self.set(Way::ToServer, Rule::default());
         self.set(Way::ToClient, Rule::default());
+        self.only(&[]);
         self.listen(true)
     }
 
     fn rule(&self, way: Way) -> Rule {
-        self.rules.borrow().of(way)
+        self.rules.borrow().way(way)
     }
 
     fn listen(&self, listen: bool) -> io::Result<()> {
@@ -220,7 +244,7 @@ struct Service {
     server: SocketAddr,
     seed: u64,
     rules: watch::Receiver<Rules>,
-    resets: broadcast::Sender<()>,
+    resets: broadcast::Sender<Vec<IpAddr>>,
     vanished: Arc<AtomicBool>,
 }
 
@@ -248,9 +272,9 @@ impl Service {
                     biased;
                     refused = rules.wait_for(|rules| rules.refuse) => if refused.is_err() { return } else { break },
                     accepted = listener.accept() => {
-                        let Ok((client, _)) = accepted else { continue };
+                        let Ok((client, from)) = accepted else { continue };
                         number += 1;
-                        connections.spawn_local(self.connection(client, number));
+                        connections.spawn_local(self.connection(client, from.ip(), number));
                     }
                     Some(_) = connections.join_next() => {}
                 }
@@ -264,7 +288,12 @@ impl Service {
     }
 
     /// One connection, until both sides have ended it, or it is reset.
-    fn connection(&self, mut client: TcpStream, number: u64) -> impl Future<Output = ()> + 'static {
+    fn connection(
+        &self,
+        mut client: TcpStream,
+        from: IpAddr,
+        number: u64,
+    ) -> impl Future<Output = ()> + 'static {
         let (server, rules, mut reset) = (self.server, self.rules.clone(), self.resets.subscribe());
         let (lost_there, lost_back) = (Lost::new(&self.vanished), Lost::new(&self.vanished));
         let dice = |way| Xoshiro256PlusPlus::seed_from_u64(self.seed ^ (2 * number + way));
@@ -276,12 +305,16 @@ impl Service {
             let ended = {
                 let ((from_client, into_client), (from_server, into_server)) =
                     (client.split(), server.split());
-                let there =
-                    pump::pump(Way::ToServer, from_client, into_server, rules.clone(), to_server, lost_there);
-                let back = pump::pump(Way::ToClient, from_server, into_client, rules, to_client, lost_back);
+                let (up, down) = (Lane { way: Way::ToServer, from }, Lane { way: Way::ToClient, from });
+                let there = pump::pump(up, from_client, into_server, rules.clone(), to_server, lost_there);
+                let back = pump::pump(down, from_server, into_client, rules, to_client, lost_back);
+                let concerned = async {
+                    // Who lags behind has missed one, perhaps its own.
+                    while reset.recv().await.is_ok_and(|only| !only.is_empty() && !only.contains(&from)) {}
+                };
                 tokio::select! {
                     both = async { tokio::try_join!(there, back) } => both.is_ok(),
-                    _ = reset.recv() => false,
+                    () = concerned => false,
                 }
             };
             if !ended {

@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, watch};
 
-use super::{Fate, Rule, Rules, Way};
+use super::{Fate, Lane, Rule, Rules};
 
 /// How much is read at once, at most.
 const PIECE: usize = 16 * 1024;
@@ -47,7 +47,7 @@ impl Lost {
 
 /// Carries bytes until the stream ends. An error means that the connection is to be reset.
 pub(super) async fn pump(
-    way: Way,
+    lane: Lane,
     from: ReadHalf<'_>,
     to: WriteHalf<'_>,
     rules: watch::Receiver<Rules>,
@@ -57,16 +57,16 @@ pub(super) async fn pump(
     let (sender, pieces) = mpsc::channel(PIECES);
     let mut healed = rules.clone();
     tokio::select! {
-        done = async { tokio::try_join!(take(way, from, rules.clone(), dice, sender, &lost), give(way, to, rules, pieces, &lost)) } => {
+        done = async { tokio::try_join!(take(lane, from, rules.clone(), dice, sender, &lost), give(lane, to, rules, pieces, &lost)) } => {
             done.map(drop)
         }
-        error = hole(way, &mut healed, &lost) => Err(error),
+        error = hole(lane, &mut healed, &lost) => Err(error),
     }
 }
 
 /// Resolves when bytes no longer vanish and some have.
-async fn hole(way: Way, rules: &mut watch::Receiver<Rules>, lost: &Lost) -> io::Error {
-    match rules.wait_for(|rules| rules.of(way).fate != Fate::Vanish && lost.here.get()).await {
+async fn hole(lane: Lane, rules: &mut watch::Receiver<Rules>, lost: &Lost) -> io::Error {
+    match rules.wait_for(|rules| rules.of(lane).fate != Fate::Vanish && lost.here.get()).await {
         Ok(_) => io::ErrorKind::ConnectionReset.into(),
         Err(_) => gone(),
     }
@@ -74,7 +74,7 @@ async fn hole(way: Way, rules: &mut watch::Receiver<Rules>, lost: &Lost) -> io::
 
 /// Reads, and says when each piece may arrive.
 async fn take(
-    way: Way,
+    lane: Lane,
     mut from: ReadHalf<'_>,
     rules: watch::Receiver<Rules>,
     mut dice: Xoshiro256PlusPlus,
@@ -85,7 +85,7 @@ async fn take(
     let mut last = Moment::BOOT;
     loop {
         let read = from.read(&mut buffer).await;
-        let rule = rules.borrow().of(way);
+        let rule = rules.borrow().of(lane);
         let length = match read {
             // Whether it closed or broke off: in a black hole nobody hears of it.
             Ok(0) | Err(_) if rule.fate == Fate::Vanish => {
@@ -115,21 +115,25 @@ fn passage(rule: Rule, bytes: usize) -> Duration {
 
 /// Writes each piece when it is due and nothing holds it back.
 async fn give(
-    way: Way,
+    lane: Lane,
     mut to: WriteHalf<'_>,
     mut rules: watch::Receiver<Rules>,
     mut pieces: mpsc::Receiver<Piece>,
     lost: &Lost,
 ) -> io::Result<()> {
     while let Some((due, bytes)) = pieces.recv().await {
-        let slow = |rules: &Rules| rules.of(way) != Rule { fate: rules.of(way).fate, ..Rule::default() };
+        let slow = |rules: &Rules| rules.of(lane) != Rule { fate: rules.of(lane).fate, ..Rule::default() };
         tokio::select! {
             () = BootClock.sleep_until(due) => {}
             // Without delay or limit nothing is late any more.
             _ = rules.wait_for(|rules| !slow(rules)) => {}
         }
-        let fate =
-            rules.wait_for(|rules| rules.of(way).fate != Fate::Wait).await.map_err(|_| gone())?.of(way).fate;
+        let fate = rules
+            .wait_for(|rules| rules.of(lane).fate != Fate::Wait)
+            .await
+            .map_err(|_| gone())?
+            .of(lane)
+            .fate;
         match (fate, bytes.is_empty()) {
             (Fate::Vanish, _) => lost.note(),
             (_, true) => return to.shutdown().await,

@@ -83,7 +83,12 @@ impl Builder {
 
     /// As a replica of this one. Started means: in sync with it.
     #[must_use]
-    pub fn replica_of(mut self, master: &Redis) -> Self {
+    pub fn replica_of(self, master: &Redis) -> Self {
+        self.replica_at(master, master.port())
+    }
+
+    /// The same of one that is called at this port.
+    pub(super) fn replica_at(mut self, master: &Redis, port: u16) -> Self {
         self.replica = true;
         if let Some(login) = &master.login {
             self = self.option("masterauth", &login.password);
@@ -91,7 +96,7 @@ impl Builder {
                 self = self.option("masteruser", user);
             }
         }
-        self.option("replicaof", &format!("127.0.0.1 {}", master.port()))
+        self.option("replicaof", &format!("127.0.0.1 {port}"))
     }
 
     /// Starts it, and returns when it takes requests.

@@ -1,8 +1,10 @@
 //! Three masters with a replica each, and the moving of slots between them.
 
 use std::io;
+use std::net::SocketAddr;
 
-use super::{Builder, Redis, url_of};
+use super::network::{self, Network};
+use super::{Builder, Redis};
 use crate::wait::until;
 
 const MASTERS: usize = 3;
@@ -15,6 +17,7 @@ const KEYS_A_STEP: &str = "100";
 #[derive(Debug)]
 pub struct Cluster {
     nodes: Vec<Redis>,
+    network: Network,
 }
 
 /// What one node says about another.
@@ -39,8 +42,32 @@ impl Cluster {
     /// # Errors
     /// As [`start`](Self::start).
     pub fn start_with(kind: &Builder) -> io::Result<Self> {
-        let kind = kind.clone().option("cluster-enabled", "yes").option("cluster-node-timeout", "2000");
-        let cluster = Self { nodes: kind.start_many(2 * MASTERS)? };
+        let nodes = clustered(kind).start_many(2 * MASTERS)?;
+        Self::form(nodes, Network::default())
+    }
+
+    /// The same, and all call each other, and are called by clients, through a network that can be disturbed.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_divisible(kind: &Builder, seed: u64) -> io::Result<Self> {
+        let mut network = Network::new(seed, 0);
+        let mut nodes = Vec::new();
+        for nth in 0..2 * MASTERS {
+            let node = network::calls_from_its_own(&clustered(kind), nth).start()?;
+            let port = network.add(node.addr())?.port().to_string();
+            let bus =
+                network.add_bus(SocketAddr::new(node.addr().ip(), node.second_port()))?.port().to_string();
+            node.command(["CONFIG", "SET", "cluster-announce-ip", "127.0.0.1"])?;
+            node.command(["CONFIG", "SET", "cluster-announce-port", &port])?;
+            node.command(["CONFIG", "SET", "cluster-announce-bus-port", &bus])?;
+            nodes.push(node);
+        }
+        Self::form(nodes, network)
+    }
+
+    fn form(nodes: Vec<Redis>, network: Network) -> io::Result<Self> {
+        let cluster = Self { nodes, network };
         cluster.share_slots()?;
         cluster.introduce()?;
         for (index, replica) in cluster.nodes.iter().enumerate().skip(MASTERS) {
@@ -67,9 +94,11 @@ impl Cluster {
 
     /// Each to each: what they tell each other by themselves takes seconds.
     fn introduce(&self) -> io::Result<()> {
-        for (index, node) in self.nodes.iter().enumerate() {
-            for other in &self.nodes[index + 1..] {
-                node.command(["CLUSTER", "MEET", "127.0.0.1", &other.port().to_string()])?;
+        for index in 0..self.nodes.len() {
+            for other in index + 1..self.nodes.len() {
+                let port = self.port_of(other).to_string();
+                let bus = self.network.bus_of(other, &self.nodes[other]).to_string();
+                self.nodes[index].command(["CLUSTER", "MEET", "127.0.0.1", &port, &bus])?;
             }
         }
         self.await_settled("all nodes knew each other", |_| true)
@@ -77,7 +106,30 @@ impl Cluster {
 
     /// The URL for clients: all nodes as seeds.
     pub fn url(&self) -> String {
-        url_of("redis+cluster", &self.nodes)
+        let all: Vec<_> =
+            (0..self.nodes.len()).map(|nth| format!("127.0.0.1:{}", self.port_of(nth))).collect();
+        format!("redis+cluster://{}", all.join(","))
+    }
+
+    /// What they call each other through, if they were started so.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// The port at which a node is called.
+    fn port_of(&self, nth: usize) -> u16 {
+        self.network.port_of(nth, &self.nodes[nth])
+    }
+
+    /// The node that is called at one of these ports.
+    fn at(&self, port: impl Fn(u16) -> bool) -> Option<&Redis> {
+        (0..self.nodes.len()).find(|&nth| port(self.port_of(nth))).map(|nth| &self.nodes[nth])
+    }
+
+    /// The port at which this node is called.
+    fn port(&self, node: &Redis) -> u16 {
+        let nth = self.nodes.iter().position(|other| other.port() == node.port());
+        nth.map_or(node.port(), |nth| self.port_of(nth))
     }
 
     /// The six nodes, whatever their roles.
@@ -102,9 +154,7 @@ impl Cluster {
         let seen = self.seen_by(self.running()?)?;
         let serves = |node: &&Seen| node.slots.iter().any(|&(first, last)| (first..=last).contains(&slot));
         let master = seen.iter().find(serves).map(|node| node.port);
-        self.nodes
-            .iter()
-            .find(|node| Some(node.port()) == master)
+        self.at(|port| Some(port) == master)
             .ok_or_else(|| io::Error::other(format!("no node serves slot {slot}")))
     }
 
@@ -113,12 +163,10 @@ impl Cluster {
     /// # Errors
     /// If no node answers, or there is none.
     pub fn other_master(&self, slot: u16) -> io::Result<&Redis> {
-        let (seen, not_this) = (self.seen_by(self.running()?)?, self.master_of(slot)?.port());
+        let (seen, not_this) = (self.seen_by(self.running()?)?, self.port(self.master_of(slot)?));
         let is_other =
             |seen: &Seen| seen.master && !seen.slots.is_empty() && !seen.failed && seen.port != not_this;
-        self.nodes
-            .iter()
-            .find(|node| seen.iter().any(|seen| seen.port == node.port() && is_other(seen)))
+        self.at(|port| seen.iter().any(|seen| seen.port == port && is_other(seen)))
             .ok_or_else(|| io::Error::other("there is no other master"))
     }
 
@@ -132,15 +180,17 @@ impl Cluster {
         Ok(master)
     }
 
-    /// Returns the new master of a slot when all running nodes see one that is not `old`, and the cluster as well.
+    /// Returns the new master of a slot when all that run and are not cut off see one that is not `old`, and
+    /// the cluster as well.
     ///
     /// # Errors
     /// If that does not come to be.
     pub fn await_takeover(&self, slot: u16, old: &Redis) -> io::Result<&Redis> {
+        let old = self.port(old);
         self.await_settled("a replica took over", |seen| {
             seen.iter().any(|node| {
                 let serves = node.slots.iter().any(|&(first, last)| (first..=last).contains(&slot));
-                serves && node.port != old.port()
+                serves && node.port != old
             })
         })?;
         self.master_of(slot)
@@ -198,20 +248,26 @@ impl Cluster {
     }
 
     fn running(&self) -> io::Result<&Redis> {
-        let running = self.nodes.iter().find(|node| node.pid().is_some());
-        running.ok_or_else(|| io::Error::other("no node is running"))
+        self.well().next().ok_or_else(|| io::Error::other("no node is running"))
     }
 
     fn id(&self, node: &Redis) -> io::Result<String> {
         Ok(node.command(["CLUSTER", "MYID"])?.text().to_owned())
     }
 
-    /// Returns when every running node says that the cluster is well, knows all others, and sees what is expected.
+    /// The nodes that run and are not taken away from the others.
+    fn well(&self) -> impl Iterator<Item = &Redis> {
+        let well = |(nth, node): &(usize, &Redis)| node.pid().is_some() && !self.network.is_cut_off(*nth);
+        self.nodes.iter().enumerate().filter(well).map(|(_, node)| node)
+    }
+
+    /// Returns when every such node says that the cluster is well, knows all others, and sees what is expected.
     fn await_settled(&self, what: &str, expected: impl Fn(&[Seen]) -> bool) -> io::Result<()> {
-        for node in self.nodes.iter().filter(|node| node.pid().is_some()) {
+        for node in self.well() {
             until(what, || {
                 let seen = self.seen_by(node)?;
-                let known = self.nodes.iter().all(|other| seen.iter().any(|seen| seen.port == other.port()));
+                let known =
+                    (0..self.nodes.len()).all(|nth| seen.iter().any(|seen| seen.port == self.port_of(nth)));
                 let info = node.command(["CLUSTER", "INFO"])?;
                 if known && info.text().contains("cluster_state:ok") && expected(&seen) {
                     return Ok(());
@@ -231,6 +287,10 @@ impl Cluster {
         });
         seen.collect()
     }
+}
+
+fn clustered(kind: &Builder) -> Builder {
+    kind.clone().option("cluster-enabled", "yes").option("cluster-node-timeout", "2000")
 }
 
 impl Seen {

@@ -2,6 +2,7 @@
 
 mod builder;
 mod cluster;
+mod network;
 mod sentinels;
 mod servers;
 mod wire;
@@ -15,6 +16,7 @@ use nix::unistd::Pid;
 
 pub use builder::Builder;
 pub use cluster::Cluster;
+pub use network::{CLIENTS, Network};
 pub use sentinels::Sentinels;
 pub use servers::{Kind, Servers};
 pub use wire::{Connection, Reply};

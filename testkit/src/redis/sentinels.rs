@@ -2,11 +2,15 @@
 
 use std::io;
 
+use super::network::{self, Network};
 use super::{Builder, Redis, url_of};
 use crate::wait::until;
 
 /// The name under which the Sentinels know the master.
 const MASTER_NAME: &str = "leasehold";
+
+const SERVERS: usize = 3;
+const SENTINELS: usize = 3;
 
 /// A master, two replicas, and three Sentinels with a quorum of two, who count a master as down after a second
 /// without an answer.
@@ -15,6 +19,7 @@ pub struct Sentinels {
     // First, so that they are gone before the ports of those whom they order about can be others'.
     sentinels: Vec<Redis>,
     servers: Vec<Redis>,
+    network: Network,
 }
 
 impl Sentinels {
@@ -33,15 +38,50 @@ impl Sentinels {
     pub fn start_with(kind: &Builder) -> io::Result<Self> {
         let master = kind.start()?;
         let replicas = kind.clone().replica_of(&master).start_many(2)?;
+        let servers = std::iter::once(master).chain(replicas).collect();
+        Self::watch(kind, servers, Network::default())
+    }
+
+    /// The same, and all call each other, and are called by clients, through a network that can be disturbed. Only the
+    /// Sentinels are called directly.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_divisible(kind: &Builder, seed: u64) -> io::Result<Self> {
+        let mut network = Network::new(seed, SENTINELS);
+        let mut servers: Vec<Redis> = Vec::new();
+        for nth in 0..SERVERS {
+            let one = network::calls_from_its_own(kind, nth);
+            let server = match servers.first() {
+                None => one.start()?,
+                Some(master) => one.replica_at(master, network.port_of(0, master)).start()?,
+            };
+            let port = network.add(server.addr())?.port().to_string();
+            let announce =
+                ["CONFIG", "SET", "replica-announce-ip", "127.0.0.1", "replica-announce-port", &port];
+            server.command(announce)?;
+            if nth > 0 {
+                // It tells its master when it calls it again.
+                server.command(["CLIENT", "KILL", "TYPE", "master"])?;
+                server.await_in_sync()?;
+            }
+            servers.push(server);
+        }
+        Self::watch(kind, servers, network)
+    }
+
+    /// Starts the Sentinels.
+    fn watch(kind: &Builder, servers: Vec<Redis>, network: Network) -> io::Result<Self> {
         let watch = format!(
             "sentinel monitor {MASTER_NAME} 127.0.0.1 {} 2\n\
              sentinel down-after-milliseconds {MASTER_NAME} 1000\n\
              sentinel failover-timeout {MASTER_NAME} 5000\n\
              sentinel parallel-syncs {MASTER_NAME} 1\n",
-            master.port()
+            network.port_of(0, &servers[0])
         );
-        let sentinels = (0..3).map(|_| kind.start_sentinel(&watch)).collect::<io::Result<_>>()?;
-        let all = Self { sentinels, servers: std::iter::once(master).chain(replicas).collect() };
+        let start = |nth| kind.start_sentinel(&format!("{}{watch}", network.sentinel_lines(nth)));
+        let sentinels = (0..SENTINELS).map(start).collect::<io::Result<_>>()?;
+        let all = Self { sentinels, servers, network };
         for sentinel in &all.sentinels {
             until(format_args!("{} knew all others", **sentinel), || all.knows_all(sentinel))?;
         }
@@ -66,6 +106,11 @@ impl Sentinels {
     /// The three servers, whatever their roles.
     pub fn servers(&self) -> &[Redis] {
         &self.servers
+    }
+
+    /// What they call each other through, if they were started so.
+    pub fn network(&self) -> &Network {
+        &self.network
     }
 
     /// Whom the first Sentinel that answers announces as the master.
@@ -136,9 +181,13 @@ impl Sentinels {
     fn announced_by(&self, sentinel: &Redis) -> io::Result<&Redis> {
         let reply = sentinel.command(["SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER_NAME])?;
         let port = reply.list()[1].int();
+        let announced =
+            |(nth, server): &(usize, &Redis)| i64::from(self.network.port_of(*nth, server)) == port;
         self.servers
             .iter()
-            .find(|server| i64::from(server.port()) == port)
+            .enumerate()
+            .find(announced)
+            .map(|(_, server)| server)
             .ok_or_else(|| io::Error::other(format!("{} announces a stranger: {reply}", **sentinel)))
     }
 
