@@ -90,6 +90,11 @@ impl Claim {
         self.ttl.min(WAITING_TTL_MAX)
     }
 
+    /// The request of its owner that ends it.
+    pub fn into_leave(self) -> Leave {
+        Leave { claim: ClaimRef { name: self.name, id: self.id }, manner: Manner::Release }
+    }
+
     /// A reference to it.
     pub fn key(&self) -> ClaimRef {
         ClaimRef { name: self.name.clone(), id: self.id }

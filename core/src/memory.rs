@@ -1,11 +1,14 @@
-//! The memory engine: the [`Ledger`] behind a mutex.
+//! The memory engine: the [`Ledger`] behind a lock.
 //!
 //! One process only. Everything is answered in the call itself; the future that it returns is ready.
 
 use std::os::fd::BorrowedFd;
 use std::pin::Pin;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock};
+use std::task::Waker;
 use std::time::Duration;
+
+use smallvec::SmallVec;
 
 use crate::claim::{Claim, ClaimRef, Leave, Refresh};
 use crate::clock::Env;
@@ -14,8 +17,8 @@ use crate::engine::{
     Standing, TokensRise, Validity, Wakeups, no_alarms,
 };
 use crate::error::Result;
-use crate::inbox::Inbox;
-use crate::ledger::{HandOver, Ledger};
+use crate::inbox::{Desk, Inbox};
+use crate::ledger::Ledger;
 
 /// Locks between the tasks and threads of one process.
 ///
@@ -28,8 +31,8 @@ pub struct Memory {
 
 #[derive(Debug)]
 struct Shared {
-    ledger: Mutex<Ledger>,
-    inbox: Inbox,
+    /// With the ledger under its lock: who is told of a hand-over is found in the request that causes it.
+    inbox: Inbox<Ledger>,
     env: Env,
 }
 
@@ -52,31 +55,29 @@ static INFO: LazyLock<EngineInfo> = LazyLock::new(|| {
 impl Memory {
     /// An empty engine.
     pub fn new(env: Env) -> Self {
-        let ledger = Mutex::new(Ledger::new(env.clock.wall_micros()));
-        Self { shared: Arc::new(Shared { ledger, inbox: Inbox::default(), env }) }
-    }
-
-    fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        // The ledger's only panic is the end of all tokens, before anything has changed.
-        self.shared.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+        let inbox = Inbox::beside(Ledger::new(env.clock.wall_micros()));
+        Self { shared: Arc::new(Shared { inbox, env }) }
     }
 
     /// Applies a batch and tells the hand-overs.
     fn apply<T, A>(&self, items: &[A], mut step: impl FnMut(&mut Ledger, &A) -> T) -> Reply<T> {
-        let mut ledger = self.ledger();
+        let mut woken = SmallVec::<[Waker; 1]>::new();
+        // The ledger's only panic is the end of all tokens, before anything has changed.
+        let mut desk = self.shared.inbox.lock();
+        let Desk { slots, beside: ledger } = &mut *desk;
         let results = match items {
             // Nearly every batch.
-            [item] => Batch::from_buf([Ok(step(&mut ledger, item))]),
-            _ => items.iter().map(|item| Ok(step(&mut ledger, item))).collect(),
+            [item] => Batch::from_buf([Ok(step(ledger, item))]),
+            _ => items.iter().map(|item| Ok(step(ledger, item))).collect(),
         };
-        let mut told = Batch::<HandOver>::new();
-        // An iterator that knows its length costs more to collect than the one or none there mostly are.
         for hand_over in ledger.hand_overs() {
-            told.push(hand_over);
+            if let Some(waker) = slots.put(hand_over.id, Hint::Held(hand_over.token)) {
+                woken.push(waker);
+            }
         }
-        drop(ledger);
-        for hand_over in told {
-            self.shared.inbox.deliver(hand_over.id, Hint::Held(hand_over.token));
+        drop(desk);
+        for waker in woken {
+            waker.wake();
         }
         Reply::ready(results)
     }
@@ -107,7 +108,7 @@ impl Engine for Memory {
     }
 
     fn inspect(&self, query: Query) -> Pin<Box<dyn Future<Output = Result<Page>> + Send>> {
-        let page = self.ledger().inspect(self.shared.env.now(), &query);
+        let page = self.shared.inbox.lock().beside.inspect(self.shared.env.now(), &query);
         Box::pin(std::future::ready(Ok(page)))
     }
 

@@ -1,6 +1,7 @@
 //! Fencing tokens.
 
 use std::fmt;
+use std::num::NonZeroU64;
 
 /// One more than the largest token: 2^53, above which a Lua or JSON number (a double) would round it.
 pub const TOKEN_END: u64 = 1 << 53;
@@ -10,17 +11,20 @@ pub const TOKEN_END: u64 = 1 << 53;
 /// Hand it to the storage with every access; a storage that has seen a higher one refuses. The token, not the
 /// clock, is what protects data from a holder that was paused and woke up late.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
-pub struct Token(u64);
+pub struct Token(NonZeroU64);
 
 impl Token {
     /// A token from its number; `None` at or above 2^53, and for 0, which means "no token" to others.
     pub const fn new(number: u64) -> Option<Self> {
-        if number == 0 || number >= TOKEN_END { None } else { Some(Self(number)) }
+        match NonZeroU64::new(number) {
+            Some(number) if number.get() < TOKEN_END => Some(Self(number)),
+            _ => None,
+        }
     }
 
     /// The number.
     pub const fn get(self) -> u64 {
-        self.0
+        self.0.get()
     }
 }
 

@@ -1,19 +1,18 @@
 //! The client over the memory engine, in real time. The simulator attacks the same code on simulated time.
 
+mod common;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use leasehold_core::observe::{Event, Observer, What};
-use leasehold_core::{Client, Env, ErrorKind, Guarantee, Manner, Memory, Query, Reply, Standing};
+use leasehold_core::{Client, Env, ErrorKind, Guarantee, Manner, Memory, Query};
+
+use common::{Told, queue_lengths};
 
 fn client() -> Client {
     Client::new(Memory::new(Env::system())).unwrap()
-}
-
-async fn queue_lengths(client: &Client) -> Vec<usize> {
-    let page = client.inspect(Query { limit: 100, ..Query::default() }).await.unwrap();
-    page.queues.iter().map(|q| q.claims.len()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -41,7 +40,7 @@ async fn a_hundred_tasks_take_turns() {
         task.await.unwrap();
     }
     assert_eq!(turns.load(Ordering::SeqCst), 2000);
-    assert!(queue_lengths(&client).await.is_empty());
+    assert!(queue_lengths(client.engine().as_ref()).await.is_empty());
 }
 
 #[tokio::test]
@@ -84,7 +83,7 @@ async fn work_runs_under_every_kind_of_lock() {
         semaphore.run(|lease| async move { lease.token() }).await.unwrap(),
     ];
     assert!(tokens.is_sorted());
-    assert!(queue_lengths(&client).await.is_empty(), "all released");
+    assert!(queue_lengths(client.engine().as_ref()).await.is_empty(), "all released");
 }
 
 #[tokio::test]
@@ -101,21 +100,6 @@ async fn eviction_is_noticed_at_the_next_renewal() {
     assert!(!guard.is_valid());
     assert_eq!(guard.release().await.unwrap_err().kind(), ErrorKind::Lost);
     assert!(next.is_valid());
-}
-
-#[tokio::test]
-async fn shutdown_lets_go_of_everything() {
-    let engine = Memory::new(Env::system());
-    let (client, other) = (Client::new(engine.clone()).unwrap(), Client::new(engine).unwrap());
-    let guard = client.mutex("held").unwrap().lock().await.unwrap();
-    let waiting = tokio::spawn({
-        let lock = other.mutex("held").unwrap();
-        async move { lock.lock().await.unwrap() }
-    });
-    client.shutdown(Duration::from_secs(5)).await.unwrap();
-    guard.lost().await;
-    assert_eq!(client.mutex("x").unwrap().lock().await.unwrap_err().kind(), ErrorKind::Closed);
-    let _theirs = waiting.await.unwrap();
 }
 
 #[derive(Debug, Default)]
@@ -179,51 +163,10 @@ async fn bad_terms_are_refused_before_anything_is_sent() {
     insta::assert_debug_snapshot!(said);
 }
 
-/// A memory engine that raises an alarm when it is told to.
-#[derive(Debug)]
-struct Alarming(Memory, Arc<tokio::sync::Notify>);
-
-impl leasehold_core::Engine for Alarming {
-    fn info(&self) -> &leasehold_core::EngineInfo {
-        self.0.info()
-    }
-    fn join(&self, claims: &[leasehold_core::Claim]) -> Reply<Standing> {
-        self.0.join(claims)
-    }
-    fn refresh(&self, claims: &[leasehold_core::Refresh]) -> Reply<Standing> {
-        self.0.refresh(claims)
-    }
-    fn leave(&self, claims: &[leasehold_core::Leave]) -> Reply<()> {
-        self.0.leave(claims)
-    }
-    fn watch(&self, claim: &leasehold_core::ClaimRef) -> leasehold_core::Hints {
-        self.0.watch(claim)
-    }
-    fn inspect(
-        &self,
-        query: Query,
-    ) -> std::pin::Pin<Box<dyn Future<Output = leasehold_core::Result<leasehold_core::Page>> + Send>> {
-        self.0.inspect(query)
-    }
-    fn alarms(&self) -> leasehold_core::engine::Alarms {
-        let bell = Arc::clone(&self.1);
-        Box::pin(futures_util::stream::unfold(bell, async |bell| {
-            bell.notified().await;
-            Some(((), bell))
-        }))
-    }
-    fn lifeline(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
-        None
-    }
-}
-
 #[tokio::test]
 async fn an_alarm_makes_the_holder_ask_at_once() {
-    let (memory, bell) = (Memory::new(Env::system()), Arc::new(tokio::sync::Notify::new()));
-    let client = Client::builder(Alarming(memory.clone(), Arc::clone(&bell)))
-        .ttl(Duration::from_secs(3600))
-        .spawn()
-        .unwrap();
+    let told = Told::default();
+    let client = Client::builder(told.clone()).ttl(Duration::from_secs(3600)).spawn().unwrap();
     let (gone, kept) = (client.mutex("gone").unwrap(), client.mutex("kept").unwrap());
     let (gone, kept) = (gone.lock().await.unwrap(), kept.lock().await.unwrap());
     let page = client.inspect(Query { prefix: "gone".into(), limit: 1, ..Query::default() }).await.unwrap();
@@ -231,7 +174,7 @@ async fn an_alarm_makes_the_holder_ask_at_once() {
     let claim = leasehold_core::ClaimRef { name: queue.name.clone(), id: queue.claims[0].id };
     client.unlock(claim, Manner::Evict).await.unwrap();
     // Without the alarm it would be asked for in twenty minutes.
-    bell.notify_one();
+    told.bell.notify_one();
     gone.lost().await;
     assert!(kept.is_valid() && !gone.is_valid());
 }

@@ -100,7 +100,7 @@ impl Driver {
         for hold in due {
             let due = hold.due(now, shared.info.ttl_min);
             if let Some(remaining) = due.at_risk {
-                shared.tell(&hold, What::AtRisk { remaining });
+                shared.tell(hold.key(), What::AtRisk { remaining });
             }
             if let Some(held) = due.ran_out {
                 shared.over(&hold, held, now);
@@ -201,22 +201,22 @@ impl Driver {
         match heard {
             Heard::Nothing => shared.roll.place(hold, next),
             Heard::Renewed(remaining) => {
-                shared.tell(hold, What::Renewed { remaining });
+                shared.tell(hold.key(), What::Renewed { remaining });
                 shared.roll.place(hold, next);
             }
             Heard::Failed(remaining) => {
-                shared.tell(hold, What::RenewalFailed { remaining });
+                shared.tell(hold.key(), What::RenewalFailed { remaining });
                 shared.roll.place(hold, next);
             }
             // Whoever was revoked may believe until its deadline: its place stays until then, or until its guard
             // lets go of it.
             Heard::Lost(Some(held)) => {
                 shared.roll.strike(hold);
-                shared.tell(hold, What::Lost { held });
+                shared.tell(hold.key(), What::Lost { held });
             }
             Heard::Lost(None) => {
-                shared.roll.strike(hold);
                 shared.end(hold, now);
+                shared.roll.strike(hold);
             }
             Heard::Stray => shared.end(hold, now),
         }
@@ -227,7 +227,7 @@ impl Shared {
     /// A claim is over without its owner's doing.
     fn over(&self, hold: &Hold, held: Option<Duration>, now: Moment) {
         if let Some(held) = held {
-            self.tell(hold, What::Lost { held });
+            self.tell(hold.key(), What::Lost { held });
         }
         self.end(hold, now);
     }

@@ -2,13 +2,13 @@
 //!
 //! No I/O and no clock reads here: every change is told the time.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::claim::{Claim, ClaimId, Leave, Manner, Refresh};
+use crate::claim::{Claim, ClaimId, ClaimRef, Leave, Refresh, WAITING_TTL_MAX};
 use crate::client::roll::{Leaving, Place};
 use crate::client::rules::Rules;
 use crate::clock::{Moment, nanos};
@@ -31,8 +31,6 @@ const BACKOFF_MIN: Duration = Duration::from_millis(10);
 /// Where a claim is in its life.
 #[derive(Clone, Debug)]
 pub(crate) enum Phase {
-    /// Its `join` has not been answered.
-    Joining,
     /// It stands in the queue.
     Waiting,
     /// It is held.
@@ -52,13 +50,26 @@ pub(crate) enum End {
     Failed(Error),
 }
 
-/// A claim and what its client knows of it.
+/// What paces a claim's requests.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    id: ClaimId,
+    ttl: Duration,
+    at_most: Option<Duration>,
+}
+
+impl Terms {
+    pub(super) fn of(claim: &Claim, at_most: Option<Duration>) -> Self {
+        Self { id: claim.id, ttl: claim.ttl, at_most }
+    }
+}
+
+/// A claim that the engine has answered for, and what its client knows of it.
 #[derive(Debug)]
 pub(crate) struct Hold {
-    pub(crate) claim: Claim,
     /// The request that ends it.
     pub(crate) leave: Leave,
-    at_most: Option<Duration>,
+    terms: Terms,
     state: Mutex<State>,
     /// Notified at every change of phase or deadline, if somebody watches.
     pub(crate) changed: Notify,
@@ -121,32 +132,20 @@ pub(crate) enum Heard {
 }
 
 impl Hold {
-    pub(crate) fn new(claim: Claim, at_most: Option<Duration>, now: Moment) -> Self {
-        let state = State {
-            phase: Phase::Joining,
-            // Nothing has been promised yet; a later deadline here would outlive the margin of the first answer.
-            deadline: Moment::BOOT,
-            granted: Duration::ZERO,
-            token: None,
-            started: now,
-            at_risk: false,
-            ends: Moment::NEVER,
-            risk_at: Moment::NEVER,
-            ask_at: Moment::NEVER,
-            window: 0,
-            failures: 0,
-            waiter: None,
-            watched: false,
-        };
-        let leave = Leave { claim: claim.key(), manner: Manner::Release };
-        Self {
-            claim,
-            leave,
-            at_most,
+    /// A claim of which nobody but its owner knows yet.
+    pub(super) fn new(claim: Claim, terms: Terms, state: State) -> Arc<Self> {
+        Arc::new(Self {
+            leave: claim.into_leave(),
+            terms,
             state: Mutex::new(state),
             changed: Notify::new(),
             place: Place::default(),
-        }
+        })
+    }
+
+    /// Which claim it is.
+    pub(crate) fn key(&self) -> &ClaimRef {
+        &self.leave.claim
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -161,7 +160,7 @@ impl Hold {
 
     /// When the engine has forgotten it if nothing is asked for it after `now`.
     pub(crate) fn dead_by(&self, now: Moment) -> Moment {
-        now + self.claim.ttl
+        now + self.terms.ttl
     }
 
     /// The duty to end it.
@@ -199,36 +198,20 @@ impl Hold {
         let heard = match (&state.phase, answer) {
             (Phase::Ended(_), Ok(Standing::Held { .. } | Standing::Queued { .. })) => Heard::Stray,
             (Phase::Ended(_), _) => Heard::Nothing,
-            (_, Err(error)) if error.is_transient() => state.failed(&self.claim, now),
-            (Phase::Held, Err(_)) => state.failed(&self.claim, now),
+            (_, Err(error)) if error.is_transient() => state.failed(&self.terms, now),
+            (Phase::Held, Err(_)) => state.failed(&self.terms, now),
             (_, Err(error)) => state.end(End::Failed(error), now),
-            (Phase::Held, Ok(Standing::Held { token, ttl })) if state.token == Some(token) => {
-                state.renew(ttl, (rules.deadline)(sent, now, ttl), sent, now, self, rules)
-            }
-            (Phase::Joining | Phase::Waiting, Ok(Standing::Held { token, ttl })) => {
+            // After its deadline it may have died and been queued anew by a late join: nobody knows of what life a
+            // hint would be.
+            (Phase::Waiting, Ok(standing)) if (rules.in_time)(now, state.deadline) => state
+                .stand(&standing, (sent, now), &self.terms, rules)
+                .unwrap_or_else(|| state.end(End::Lost, now)),
+            // What was lost stays lost.
+            (Phase::Held, Ok(Standing::Held { token, ttl }))
+                if state.token == Some(token) && (rules.in_time)(now, state.deadline) =>
+            {
                 let deadline = (rules.deadline)(sent, now, ttl);
-                if (rules.in_time)(now, deadline) {
-                    state.start(token, now, self.at_most);
-                    state.renew(ttl, deadline, sent, now, self, rules)
-                } else {
-                    state.end(End::Lost, now)
-                }
-            }
-            // It may have died and been queued anew by a late join: nobody knows of what life a hint would be.
-            (Phase::Waiting, Ok(Standing::Queued { .. })) if !(rules.in_time)(now, state.deadline) => {
-                state.end(End::Lost, now)
-            }
-            (Phase::Joining | Phase::Waiting, Ok(Standing::Queued { ttl, look_again, .. })) => {
-                state.phase = Phase::Waiting;
-                state.granted = ttl;
-                state.deadline = (rules.deadline)(sent, now, ttl);
-                state.failures = 0;
-                let pace = spread(nanos(ttl) / RENEW_PART, self.claim.id, sent);
-                let look = (rules.look)(look_again, Duration::from_nanos(pace));
-                state.ask_at = sent + look;
-                // An early look at what can die then would see nothing.
-                state.window = if nanos(look_again) < pace { 0 } else { nanos(ttl) / WINDOW_PART };
-                Heard::Nothing
+                state.renew(ttl, deadline, (sent, now), &self.terms)
             }
             // Asked before the hold began by a hint, which has overtaken the answer.
             (Phase::Held, Ok(Standing::Queued { .. })) if sent < state.started => Heard::Nothing,
@@ -249,7 +232,7 @@ impl Hold {
         }
         let deadline = (rules.hint_starts)(now, state.deadline, state.granted);
         if let Some(deadline) = deadline {
-            state.start(token, now, self.at_most);
+            state.start(token, now, self.terms.at_most);
             state.deadline = deadline.min(state.ends);
             state.warn(now);
             state.ask_at = now.plus(nanos(AFTER_HINT).min(state.deadline.nanos_since(now) / 4));
@@ -287,9 +270,11 @@ impl Hold {
         let mut state = self.state();
         let mut due = Due::default();
         let held = match state.phase {
-            Phase::Ended(_) => return Due { over: true, ..due },
+            // Whoever lets go of it takes it off the roll.
+            Phase::Ended(End::Released) => return due,
+            Phase::Ended(End::Lost | End::Failed(_)) => return Due { over: true, ..due },
             Phase::Held => true,
-            Phase::Joining | Phase::Waiting => false,
+            Phase::Waiting => false,
         };
         if now >= state.deadline {
             state.phase = Phase::Ended(End::Lost);
@@ -303,10 +288,10 @@ impl Hold {
         }
         if state.ask_at <= now.plus(state.window) {
             // Never beyond the at-most hold, and not if there is nothing left to gain.
-            let ask = self.claim.ttl.min(state.ends.since(now));
+            let ask = self.terms.ttl.min(state.ends.since(now));
             if state.ends == Moment::NEVER || (ask >= ttl_min && now + ask > state.deadline) {
-                due.refresh = Some(Refresh { claim: self.leave.claim.clone(), ttl: ask, raise: None });
-                state.ask_at = now.plus(state.pace(&self.claim) / REPEAT_PART);
+                due.refresh = Some(Refresh { claim: self.key().clone(), ttl: ask, raise: None });
+                state.ask_at = now.plus(state.pace(&self.terms) / REPEAT_PART);
             } else {
                 state.ask_at = Moment::NEVER;
             }
@@ -319,8 +304,40 @@ impl Hold {
 }
 
 impl State {
-    /// When something is due.
+    /// As the answer to a `join` has it that was sent at `sent`; `None` if the claim is not in the queue, or is held
+    /// but can no longer be believed in. If it waits, `waiter` is woken at every change.
+    pub(super) fn first(
+        answer: &Standing,
+        (sent, now): (Moment, Moment),
+        terms: &Terms,
+        rules: &Rules,
+        waiter: Option<Waker>,
+    ) -> Option<Self> {
+        let mut state = Self {
+            phase: Phase::Waiting,
+            // Nothing has been promised yet; a later deadline here would outlive the margin of the first answer.
+            deadline: Moment::BOOT,
+            granted: Duration::ZERO,
+            token: None,
+            started: now,
+            at_risk: false,
+            ends: Moment::NEVER,
+            risk_at: Moment::NEVER,
+            ask_at: Moment::NEVER,
+            window: 0,
+            failures: 0,
+            waiter,
+            watched: false,
+        };
+        state.stand(answer, (sent, now), terms, rules)?;
+        Some(state)
+    }
+
+    /// When something is due; never, once it is over.
     pub(crate) fn next(&self) -> Moment {
+        if matches!(self.phase, Phase::Ended(_)) {
+            return Moment::NEVER;
+        }
         let risk = if self.at_risk { Moment::NEVER } else { self.risk_at };
         self.ask_at.min(risk).min(self.deadline)
     }
@@ -333,25 +350,51 @@ impl State {
         self.ends = at_most.map_or(Moment::NEVER, |span| now + span);
     }
 
-    /// The engine has confirmed the hold. A deadline only moves forward, and what was lost stays lost.
+    /// It waits or its hold begins, as the engine says; `None` if the engine does not have it, or if it is held but
+    /// can no longer be believed in.
+    fn stand(
+        &mut self,
+        standing: &Standing,
+        (sent, now): (Moment, Moment),
+        terms: &Terms,
+        rules: &Rules,
+    ) -> Option<Heard> {
+        match *standing {
+            Standing::Held { token, ttl } => {
+                let deadline = (rules.deadline)(sent, now, ttl);
+                (rules.in_time)(now, deadline).then(|| {
+                    self.start(token, now, terms.at_most);
+                    self.renew(ttl, deadline, (sent, now), terms)
+                })
+            }
+            Standing::Queued { ttl, look_again, .. } => {
+                self.granted = ttl;
+                self.deadline = (rules.deadline)(sent, now, ttl);
+                self.failures = 0;
+                let pace = spread(nanos(ttl) / RENEW_PART, terms.id, sent);
+                self.ask_at = sent + (rules.look)(look_again, Duration::from_nanos(pace));
+                // An early look at what can die then would see nothing.
+                self.window = if nanos(look_again) < pace { 0 } else { nanos(ttl) / WINDOW_PART };
+                Some(Heard::Nothing)
+            }
+            Standing::Refused(_) | Standing::Gone => None,
+        }
+    }
+
+    /// The engine has confirmed the hold. A deadline only moves forward.
     fn renew(
         &mut self,
         ttl: Duration,
         deadline: Moment,
-        sent: Moment,
-        now: Moment,
-        hold: &Hold,
-        rules: &Rules,
+        (sent, now): (Moment, Moment),
+        terms: &Terms,
     ) -> Heard {
-        if self.granted != Duration::ZERO && !(rules.in_time)(now, self.deadline) {
-            return self.end(End::Lost, now);
-        }
         self.granted = ttl;
         self.deadline = self.deadline.max(deadline).min(self.ends);
         self.at_risk = false;
         self.failures = 0;
         self.warn(now);
-        self.ask_at = sent.plus(spread(nanos(ttl) / RENEW_PART, hold.claim.id, sent));
+        self.ask_at = sent.plus(spread(nanos(ttl) / RENEW_PART, terms.id, sent));
         self.window = nanos(ttl) / WINDOW_PART;
         Heard::Renewed(self.deadline.since(now))
     }
@@ -363,10 +406,10 @@ impl State {
     }
 
     /// The answer is an error; ask again soon, and ever less often.
-    fn failed(&mut self, claim: &Claim, now: Moment) -> Heard {
+    fn failed(&mut self, terms: &Terms, now: Moment) -> Heard {
         let pause = nanos(BACKOFF_MIN) << self.failures.min(16);
         self.failures += 1;
-        self.ask_at = now.plus(spread(pause.min(self.pace(claim) / WINDOW_PART), claim.id, now));
+        self.ask_at = now.plus(spread(pause.min(self.pace(terms) / WINDOW_PART), terms.id, now));
         self.window = 0;
         Heard::Failed(self.deadline.since(now))
     }
@@ -378,8 +421,8 @@ impl State {
     }
 
     /// The time to live that requests are paced by, in nanoseconds.
-    fn pace(&self, claim: &Claim) -> u64 {
-        nanos(if matches!(self.phase, Phase::Held) { claim.ttl } else { claim.waiting_ttl() })
+    fn pace(&self, terms: &Terms) -> u64 {
+        nanos(if matches!(self.phase, Phase::Held) { terms.ttl } else { terms.ttl.min(WAITING_TTL_MAX) })
     }
 }
 
@@ -391,168 +434,4 @@ fn spread(span: u64, id: ClaimId, at: Moment) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::claim::Meta;
-    use crate::error::ErrorKind;
-    use crate::name::Name;
-
-    const TTL: Duration = Duration::from_secs(10);
-
-    fn ms(ms: u64) -> Moment {
-        Moment::BOOT + Duration::from_millis(ms)
-    }
-
-    fn token(n: u64) -> Token {
-        Token::new(n).unwrap()
-    }
-
-    fn hold(at_most: Option<Duration>) -> Hold {
-        let claim = Claim {
-            name: Name::new("r").unwrap(),
-            id: ClaimId(7),
-            capacity: 1,
-            weight: 1,
-            ttl: TTL,
-            at_least: Duration::ZERO,
-            raise: None,
-            meta: Meta::default(),
-        };
-        Hold::new(claim, at_most, ms(0))
-    }
-
-    fn hear(hold: &Hold, answer: Standing, sent: u64, now: u64) -> Heard {
-        hold.hear(Ok(answer), ms(sent), ms(now), &Rules::default()).0
-    }
-
-    fn held(n: u64) -> Standing {
-        Standing::Held { token: token(n), ttl: TTL }
-    }
-
-    fn queued() -> Standing {
-        Standing::Queued { ahead: 1, ttl: Duration::from_secs(5), look_again: Duration::from_secs(8) }
-    }
-
-    #[test]
-    fn whoever_begins_by_a_hint_is_not_woken_for_it_later() {
-        let hold = hold(None);
-        hear(&hold, queued(), 0, 1);
-        hold.state().waiter = Some(Waker::noop().clone());
-        let (begun, next) = hold.hear_hint(token(9), ms(2), &Rules::default());
-        assert!(begun && next == hold.next());
-        assert!(hold.state().waiter.is_none());
-    }
-
-    #[test]
-    fn the_deadline_counts_from_the_sending() {
-        let hold = hold(None);
-        // 10 s less 0.2 % and 2 ms, from the sending at 0; the answer took two seconds.
-        assert_eq!(hear(&hold, held(1), 0, 2000), Heard::Renewed(Duration::from_millis(7978)));
-        assert!(hold.is_valid(ms(9977)) && !hold.is_valid(ms(9978)));
-    }
-
-    #[test]
-    fn an_answer_after_its_own_deadline_starts_nothing() {
-        let hold = hold(None);
-        assert_eq!(hear(&hold, held(1), 0, 9978), Heard::Lost(None));
-        assert_eq!(hear(&hold, held(1), 9000, 9990), Heard::Stray, "what is over stays over");
-    }
-
-    #[test]
-    fn a_renewal_after_the_deadline_does_not_revive() {
-        let hold = hold(None);
-        hear(&hold, held(1), 0, 1);
-        assert_eq!(hear(&hold, held(1), 9000, 9990), Heard::Lost(Some(Duration::from_millis(9989))));
-        assert!(!hold.is_valid(ms(9991)));
-    }
-
-    #[test]
-    fn overlapping_renewals_never_move_a_deadline_back() {
-        let hold = hold(None);
-        hear(&hold, held(1), 0, 1);
-        hear(&hold, held(1), 5000, 5001);
-        hear(&hold, held(1), 3000, 5002);
-        assert_eq!(hold.state().deadline, ms(5000 + 9978));
-    }
-
-    #[test]
-    fn another_token_is_another_hold() {
-        let hold = hold(None);
-        hear(&hold, held(1), 0, 1);
-        assert!(matches!(hear(&hold, held(2), 2, 3), Heard::Lost(Some(_))));
-    }
-
-    #[test]
-    fn a_short_hold_has_its_margin_too() {
-        let hold = hold(None);
-        let ttl = Duration::from_secs(3);
-        hear(&hold, Standing::Held { token: token(1), ttl }, 0, 1);
-        assert_eq!(hold.state().deadline, ms(3000) - Duration::from_millis(8));
-    }
-
-    #[test]
-    fn an_answer_that_a_hint_has_overtaken_says_nothing() {
-        let hold = hold(None);
-        hear(&hold, queued(), 0, 1);
-        hold.hear_hint(token(1), ms(1000), &Rules::default());
-        assert_eq!(hear(&hold, queued(), 900, 1001), Heard::Nothing);
-        assert!(hold.is_valid(ms(1002)));
-        assert!(matches!(hear(&hold, queued(), 1100, 1200), Heard::Lost(Some(_))), "asked while it was held");
-    }
-
-    #[test]
-    fn a_hint_starts_a_hold_only_with_half_of_its_time_left() {
-        let rules = Rules::default();
-        for (at, starts) in [(2400, true), (2600, false), (5100, false)] {
-            let hold = hold(None);
-            hear(&hold, queued(), 0, 1);
-            hold.hear_hint(token(1), ms(at), &rules);
-            assert_eq!(hold.is_valid(ms(at)), starts, "at {at} ms");
-        }
-        let hold = hold(None);
-        hear(&hold, queued(), 0, 1);
-        hold.hear_hint(token(1), ms(2000), &rules);
-        let due = hold.due(ms(2010), Duration::from_millis(100));
-        assert_eq!(due.refresh.unwrap().ttl, TTL, "renewed to the full TTL at once");
-    }
-
-    #[test]
-    fn at_risk_at_half_and_lost_at_the_deadline() {
-        let hold = hold(None);
-        hear(&hold, held(1), 0, 0);
-        let ttl_min = Duration::from_millis(100);
-        let due = hold.due(ms(4988), ttl_min);
-        assert!(due.at_risk.is_none() && due.refresh.is_some());
-        assert_eq!(hold.due(ms(4989), ttl_min).at_risk, Some(Duration::from_millis(4989)));
-        assert_eq!(hold.due(ms(4990), ttl_min).at_risk, None, "said once");
-        let due = hold.due(ms(9978), ttl_min);
-        assert!(due.over && due.ran_out == Some(Some(Duration::from_millis(9978))));
-    }
-
-    #[test]
-    fn at_most_is_never_asked_beyond() {
-        let hold = hold(Some(Duration::from_secs(12)));
-        hear(&hold, held(1), 0, 0);
-        let ttl_min = Duration::from_millis(100);
-        assert_eq!(hold.due(ms(4000), ttl_min).refresh.unwrap().ttl, Duration::from_secs(8));
-        hear(&hold, Standing::Held { token: token(1), ttl: Duration::from_secs(8) }, 4000, 4001);
-        let deadline = hold.state().deadline;
-        assert!(deadline <= ms(12_000));
-        assert!(hold.due(deadline, ttl_min).over);
-    }
-
-    #[test]
-    fn a_waiter_hears_what_cannot_be_cured_and_asks_again_for_the_rest() {
-        let rules = Rules::default();
-        let hold = hold(None);
-        hear(&hold, queued(), 0, 1);
-        let flaky = Error::new(ErrorKind::Unavailable, "refresh", "no answer");
-        assert!(matches!(hold.hear(Err(flaky), ms(100), ms(200), &rules).0, Heard::Failed(_)));
-        assert!(hold.next() < ms(300));
-        let fatal = Error::new(ErrorKind::Corrupt, "refresh", "not a database");
-        assert!(matches!(hold.hear(Err(fatal), ms(300), ms(400), &rules).0, Heard::Lost(None)));
-        assert!(
-            matches!(&hold.state().phase, Phase::Ended(End::Failed(e)) if e.kind() == ErrorKind::Corrupt)
-        );
-    }
-}
+mod tests;

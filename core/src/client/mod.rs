@@ -1,16 +1,18 @@
 //! The client: it owns claims, renews them, and makes sure that none outlives the wish for it.
 //!
 //! [`hold`] knows one claim and its deadline, [`roll`] all of them by when something is due, [`driver`] is the
-//! one task that renews and leaves, [`ask`] is what a caller may ask for, [`acquire`] what it waits in, [`rules`] are the decisions that
-//! safety rests on.
+//! one task that renews and leaves, [`ask`] is what a caller may ask for, [`acquire`], [`join`] and [`wait`] are the way to
+//! it, [`rules`] are the decisions that safety rests on.
 
 mod acquire;
 mod ask;
 mod driver;
 pub(crate) mod hold;
+mod join;
 mod race;
 mod roll;
 pub mod rules;
+mod wait;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -248,8 +250,8 @@ impl Client {
         answers.pop().unwrap_or_else(|| Err(no_answer("unlock")))
     }
 
-    /// Refuses new locks, lets go of everything that is held or waited for, and waits until the engine has
-    /// confirmed it or `patience` is over. Guards that are still out are lost from now on.
+    /// Refuses new locks, lets go of everything that is held, waited for or just being asked for, and waits until
+    /// the engine has confirmed it or `patience` is over. Guards that are still out are lost from now on.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`] with an unknown outcome if something could not be confirmed in time: it ends
@@ -281,13 +283,22 @@ impl Client {
                 ErrorKind::Unavailable,
                 "shutdown",
                 format!(
-                    "{} releases were not confirmed in time; they end with their TTL",
+                    "not all claims were confirmed to be released in time; {} are left to end with their TTL",
                     shared.roll.outstanding()
                 ),
             )
             .with_outcome(Outcome::Unknown)),
         }
     }
+}
+
+fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "lock", "the client has been shut down")
+}
+
+fn unanswered(operation: &'static str) -> Error {
+    Error::new(ErrorKind::Unavailable, operation, "the engine did not answer in time")
+        .with_outcome(Outcome::Unknown)
 }
 
 fn no_answer(operation: &'static str) -> Error {
@@ -297,24 +308,19 @@ fn no_answer(operation: &'static str) -> Error {
 
 impl Shared {
     /// Tells the observer, if there is one.
-    pub(crate) fn tell(&self, hold: &Hold, what: What) {
+    pub(crate) fn tell(&self, claim: &ClaimRef, what: What) {
         if let Some(observer) = &self.observer {
-            observer.observe(&Event { name: &hold.claim.name, id: hold.claim.id, what });
+            observer.observe(&Event { name: &claim.name, id: claim.id, what });
         }
     }
 
     /// Ends a claim on behalf of its owner, in the background.
     pub(crate) fn let_go(&self, hold: &Arc<Hold>, now: crate::clock::Moment) {
-        if let Some((held, _)) = self.strike(hold, now) {
-            self.tell(hold, What::Released { held });
+        // Unless somebody else sees to that.
+        if let Some((held, _)) = hold.release(now) {
+            self.tell(hold.key(), What::Released { held });
             self.end(hold, now);
+            self.roll.strike(hold);
         }
-    }
-
-    /// Marks a claim as released and takes it off the roll.
-    fn strike(&self, hold: &Arc<Hold>, now: crate::clock::Moment) -> Option<(Duration, bool)> {
-        let released = hold.release(now)?;
-        self.roll.strike(hold);
-        Some(released)
     }
 }

@@ -1,8 +1,8 @@
 //! Every claim that a client answers for, by when something is due for it, and what its dropped futures left.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -38,13 +38,13 @@ impl std::fmt::Debug for Orphan {
 #[derive(Debug, Default)]
 pub(crate) struct Roll {
     inner: Mutex<Inner>,
-    /// No new claims. Written under the lock.
-    closed: AtomicBool,
+    /// How many claims are on their way here; and [`CLOSED`], which is set under the lock.
+    joining: AtomicUsize,
     /// What the driver sleeps until, in nanoseconds. Written under the lock.
     wake_at: AtomicU64,
     /// The driver has something to do before the time it sleeps until.
     pub(crate) wake: Notify,
-    /// The driver has finished what there was to do.
+    /// There may be nothing left to wait for.
     pub(crate) idle: Notify,
 }
 
@@ -62,6 +62,9 @@ struct Inner {
     /// Nobody is left who could make claims.
     abandoned: bool,
 }
+
+/// No new claims.
+const CLOSED: usize = 1 << (usize::BITS - 1);
 
 /// What the driver takes from the roll at a time.
 #[derive(Debug, Default)]
@@ -89,11 +92,15 @@ impl Default for Place {
 
 impl Place {
     fn key(&self, hold: &Hold) -> (Moment, ClaimId) {
-        (Moment::from_nanos(self.due.load(Relaxed)), hold.claim.id)
+        (Moment::from_nanos(self.due.load(Relaxed)), hold.key().id)
     }
 }
 
 impl Inner {
+    fn nobody(&self) -> bool {
+        self.due.is_empty() && self.fresh.is_empty()
+    }
+
     /// Finds everybody a place in the order.
     fn settle(&mut self) {
         for hold in self.fresh.drain(..) {
@@ -108,6 +115,23 @@ impl Roll {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // Nothing under this lock can panic between two changes that belong together.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A claim is on its way here; `false` if no new claims are taken. Every `true` needs an [`end`](Self::end), after
+    /// the claim has been entered or left.
+    pub(crate) fn begin(&self) -> bool {
+        let open = self.joining.fetch_add(1, AcqRel) & CLOSED == 0;
+        if !open {
+            self.end();
+        }
+        open
+    }
+
+    /// It is no longer on its way.
+    pub(crate) fn end(&self) {
+        if self.joining.fetch_sub(1, AcqRel) == CLOSED | 1 {
+            self.idle.notify_waiters();
+        }
     }
 
     /// Enters a claim for which something is due at `next`; `false` if no new claims are taken.
@@ -154,7 +178,7 @@ impl Roll {
         }
     }
 
-    /// Strikes a claim off.
+    /// Strikes a claim off. Whoever does so has seen to its end before.
     pub(crate) fn strike(&self, hold: &Arc<Hold>) {
         let mut inner = self.lock();
         let at = hold.place.fresh.swap(NOT_FRESH, Relaxed);
@@ -165,6 +189,9 @@ impl Roll {
             if let Some(moved) = inner.fresh.get(at) {
                 moved.place.fresh.store(at, Relaxed);
             }
+        }
+        if self.is_closed() && inner.nobody() {
+            self.idle.notify_waiters();
         }
     }
 
@@ -222,7 +249,7 @@ impl Roll {
         let fresh = !inner.orphans.is_empty() || !inner.leaving.is_empty();
         if inner.in_hand == 0 && !fresh {
             self.idle.notify_waiters();
-            if inner.abandoned && inner.due.is_empty() && inner.fresh.is_empty() {
+            if inner.abandoned && inner.nobody() {
                 return None;
             }
         }
@@ -236,14 +263,14 @@ impl Roll {
     /// No new claims from now on; the ones that there are.
     pub(crate) fn close(&self) -> Vec<Arc<Hold>> {
         let mut inner = self.lock();
-        self.closed.store(true, Relaxed);
+        self.joining.fetch_or(CLOSED, AcqRel);
         inner.settle();
         inner.due.values().cloned().collect()
     }
 
     /// Whether new claims are refused.
     pub(crate) fn is_closed(&self) -> bool {
-        self.closed.load(Relaxed)
+        self.joining.load(Acquire) & CLOSED != 0
     }
 
     /// Nobody is left who could make claims: when the last leave is done, so is the driver.
@@ -253,9 +280,12 @@ impl Roll {
         self.wake_before(inner, Moment::BOOT);
     }
 
-    /// How many leaves are not confirmed.
+    /// How many claims there are whose end the engine has not confirmed.
     pub(crate) fn outstanding(&self) -> usize {
         let inner = self.lock();
-        inner.in_hand + inner.orphans.len() + inner.leaving.len()
+        // Whoever is no longer joining is to be found in here.
+        let joining = self.joining.load(Acquire) & !CLOSED;
+        let leaving = inner.in_hand + inner.orphans.len() + inner.leaving.len();
+        joining + inner.due.len() + inner.fresh.len() + leaving
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::claim::{Claim, ClaimId, Manner, WAITING_TTL_MAX};
+use crate::claim::{Claim, ClaimId, Manner, Meta, WAITING_TTL_MAX};
 use crate::clock::Moment;
 use crate::engine::{ClaimView, QueueView, Refusal, Standing};
 use crate::name::Name;
@@ -19,8 +19,16 @@ pub const QUEUE_CLAIMS_MAX: usize = 10_000;
 /// A claim as it stands in a queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// What the client sent.
-    pub claim: Claim,
+    /// Which claim.
+    pub id: ClaimId,
+    /// The capacity of the resource.
+    pub capacity: u32,
+    /// How much of it the claim takes.
+    pub weight: u32,
+    /// How long its hold lasts at the least.
+    pub at_least: Duration,
+    /// What it says about itself.
+    pub meta: Meta,
     /// When it joined.
     pub joined: Moment,
     /// When it dies unless it is refreshed; never before the end of its at-least hold.
@@ -31,6 +39,56 @@ pub struct Entry {
     pub token: Option<Token>,
     /// Whether it may still be renewed.
     pub revoked: bool,
+}
+
+impl Entry {
+    /// A claim that comes now, to wait.
+    fn waiting(claim: &Claim, now: Moment) -> Self {
+        Self {
+            id: claim.id,
+            capacity: claim.capacity,
+            weight: claim.weight,
+            at_least: claim.at_least,
+            meta: claim.meta.clone(),
+            joined: now,
+            deadline: now + claim.waiting_ttl(),
+            keep_until: Moment::BOOT,
+            token: None,
+            revoked: false,
+        }
+    }
+
+    /// Its hold begins.
+    fn start(&mut self, now: Moment, token: Token) {
+        self.token = Some(token);
+        if !self.at_least.is_zero() {
+            self.keep_until = now + self.at_least;
+            self.deadline = self.deadline.max(self.keep_until);
+        }
+    }
+
+    /// Sets its deadline to this much from now; of those ahead of it nobody dies before what was seen.
+    fn renew(&mut self, now: Moment, ttl: Duration, ahead: Ahead) -> Standing {
+        let ttl = if self.token.is_some() { ttl } else { ttl.min(WAITING_TTL_MAX) };
+        self.deadline = self.deadline.max(now + ttl);
+        match self.token {
+            Some(token) => Standing::Held { token, ttl },
+            None => {
+                Standing::Queued { ahead: ahead.claims as u32, ttl, look_again: ahead.first_death.since(now) }
+            }
+        }
+    }
+}
+
+/// What stands ahead of a claim.
+#[derive(Clone, Copy, Debug)]
+struct Ahead {
+    /// How many claims.
+    claims: usize,
+    /// What they weigh.
+    weight: u64,
+    /// When the first of them can die.
+    first_death: Moment,
 }
 
 /// A waiting claim that became a held one within somebody else's request.
@@ -69,7 +127,7 @@ impl Queue {
 
     /// The resource's capacity, as the claims in the queue have it.
     pub fn capacity(&self) -> Option<u32> {
-        self.line.front().map(|e| e.claim.capacity)
+        self.line.front().map(|e| e.capacity)
     }
 
     /// Removes the dead and lets in whoever fits now. Tokens of claims let in are minted here and told in `out`.
@@ -80,54 +138,43 @@ impl Queue {
         }
         let mut taken: u64 = 0;
         for entry in &mut self.line {
-            taken += u64::from(entry.claim.weight);
-            if taken > u64::from(entry.claim.capacity) {
+            taken += u64::from(entry.weight);
+            if taken > u64::from(entry.capacity) {
                 break;
             }
             if entry.token.is_none() {
-                let token = mint.grant(entry.claim.raise);
-                entry.token = Some(token);
-                if !entry.claim.at_least.is_zero() {
-                    entry.keep_until = now + entry.claim.at_least;
-                    entry.deadline = entry.deadline.max(entry.keep_until);
-                }
-                out.push(HandOver { id: entry.claim.id, token });
+                let token = mint.mint();
+                entry.start(now, token);
+                out.push(HandOver { id: entry.id, token });
             }
         }
     }
 
     /// Puts a claim at the end of the queue; if it stands there already, renews it.
     pub fn join(&mut self, now: Moment, claim: &Claim, mint: &mut Mint, out: &mut Vec<HandOver>) -> Standing {
-        let (found, mut first_death) = self.find(claim.id);
-        if found.is_some() {
+        let (found, mut ahead) = self.look(claim.id);
+        if found {
             return self.refresh(now, claim.id, (claim.ttl, claim.raise), mint, out);
         }
-        if first_death <= now {
+        if self.soonest <= now {
             // Perhaps only the dead are in the way.
             self.settle(now, mint, out);
-            (_, first_death) = self.find(claim.id);
+            (_, ahead) = self.look(claim.id);
         }
         if let Some(current) = self.capacity().filter(|&c| c != claim.capacity) {
             return Standing::Refused(Refusal::Capacity { current });
         }
-        if self.line.len() >= QUEUE_CLAIMS_MAX {
+        if ahead.claims >= QUEUE_CLAIMS_MAX {
             return Standing::Refused(Refusal::QueueFull { max: QUEUE_CLAIMS_MAX as u32 });
         }
-        let at = self.line.len();
-        let deadline = now + claim.waiting_ttl();
-        self.soonest = first_death.min(deadline);
-        self.line.push_back(Entry {
-            joined: now,
-            deadline,
-            keep_until: Moment::BOOT,
-            token: None,
-            revoked: false,
-            claim: claim.clone(),
-        });
-        self.settle(now, mint, out);
-        // A proposal is for this request: by the time of a hand-over it is stale.
-        self.line[at].claim.raise = None;
-        self.renew(now, at, claim.ttl, first_death, out)
+        let mut entry = Entry::waiting(claim, now);
+        if ahead.weight + u64::from(claim.weight) <= u64::from(claim.capacity) {
+            entry.start(now, mint.grant(claim.raise));
+        }
+        let standing = entry.renew(now, claim.ttl, ahead);
+        self.soonest = ahead.first_death.min(entry.deadline);
+        self.line.push_back(entry);
+        standing
     }
 
     /// Renews a claim, with the TTL and the token that are asked for, and says how it stands.
@@ -140,15 +187,16 @@ impl Queue {
         out: &mut Vec<HandOver>,
     ) -> Standing {
         self.settle(now, mint, out);
-        let (Some(at), first_death) = self.find(id) else { return Standing::Gone };
-        let entry = &mut self.line[at];
-        if entry.revoked {
+        let (found, ahead) = self.look(id);
+        let Some(entry) = self.line.get_mut(ahead.claims).filter(|e| found && !e.revoked) else {
             return Standing::Gone;
-        }
+        };
         if raise.is_some() && entry.token.is_some() && entry.token != raise {
             entry.token = Some(mint.grant(raise));
         }
-        self.renew(now, at, ttl, first_death, out)
+        // What the answer says is no news for a hint.
+        out.retain(|h| h.id != id);
+        entry.renew(now, ttl, ahead)
     }
 
     /// Ends a claim; `true` if it stood there.
@@ -160,7 +208,7 @@ impl Queue {
         mint: &mut Mint,
         out: &mut Vec<HandOver>,
     ) -> bool {
-        let found = self.line.iter().position(|e| e.claim.id == id);
+        let found = self.line.iter().position(|e| e.id == id);
         if let Some(at) = found {
             let entry = &mut self.line[at];
             match manner {
@@ -179,41 +227,20 @@ impl Queue {
         found.is_some()
     }
 
-    /// Where a claim stands, and when the first of those ahead of it can die: of all, if it is not there. One look
-    /// at the line for both, for it may be long.
-    fn find(&self, id: ClaimId) -> (Option<usize>, Moment) {
-        let mut first_death = Moment::NEVER;
+    /// Whether a claim stands here, and what is ahead of it: all, if it does not. One look at the line for both, for
+    /// it may be long.
+    fn look(&self, id: ClaimId) -> (bool, Ahead) {
+        let mut ahead = Ahead { claims: 0, weight: 0, first_death: Moment::NEVER };
         let found = self.line.iter().position(|entry| {
-            let found = entry.claim.id == id;
+            let found = entry.id == id;
             if !found {
-                first_death = first_death.min(entry.deadline);
+                ahead.weight += u64::from(entry.weight);
+                ahead.first_death = ahead.first_death.min(entry.deadline);
             }
             found
         });
-        (found, first_death)
-    }
-
-    /// Sets the deadline of the claim at `at`; of those ahead of it nobody dies before `first_death`. What the
-    /// answer says is no news for a hint.
-    fn renew(
-        &mut self,
-        now: Moment,
-        at: usize,
-        ttl: Duration,
-        first_death: Moment,
-        out: &mut Vec<HandOver>,
-    ) -> Standing {
-        let entry = &mut self.line[at];
-        let ttl = if entry.token.is_some() { ttl } else { ttl.min(WAITING_TTL_MAX) };
-        entry.deadline = entry.deadline.max(now + ttl);
-        match entry.token {
-            Some(token) => {
-                let id = entry.claim.id;
-                out.retain(|h| h.id != id);
-                Standing::Held { token, ttl }
-            }
-            None => Standing::Queued { ahead: at as u32, ttl, look_again: first_death.since(now) },
-        }
+        ahead.claims = found.unwrap_or(self.line.len());
+        (found.is_some(), ahead)
     }
 
     /// The queue as an onlooker sees it; `None` if nobody alive stands in it. Changes nothing.
@@ -223,13 +250,13 @@ impl Queue {
             .iter()
             .filter(|e| e.deadline > now)
             .map(|e| ClaimView {
-                id: e.claim.id,
-                weight: e.claim.weight,
+                id: e.id,
+                weight: e.weight,
                 token: e.token,
                 age: now.since(e.joined),
                 ttl_left: e.deadline.since(now),
                 revoked: e.revoked,
-                meta: e.claim.meta.clone(),
+                meta: e.meta.clone(),
             })
             .collect();
         Some(QueueView { name: name.clone(), capacity: self.capacity()?, claims })

@@ -50,12 +50,12 @@ impl Lease {
 
     /// The resource.
     pub fn name(&self) -> &Name {
-        &self.hold.claim.name
+        &self.hold.key().name
     }
 
     /// The claim's identity, as `inspect` shows it.
     pub fn id(&self) -> ClaimId {
-        self.hold.claim.id
+        self.hold.key().id
     }
 
     /// When the hold ends unless it is renewed, on the client's clock.

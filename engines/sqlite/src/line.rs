@@ -31,7 +31,7 @@ impl Row {
         Self {
             seq,
             peer,
-            id: entry.claim.id,
+            id: entry.id,
             deadline: entry.deadline,
             keep_until: entry.keep_until,
             token: entry.token,
@@ -90,7 +90,7 @@ impl Line {
     pub(crate) fn waits_for_others(&self, me: i64, ahead: u32) -> bool {
         let mut rows = self.rows.iter();
         self.queue.entries().take(ahead as usize).any(|entry| {
-            let row = rows.find(|row| row.id == entry.claim.id);
+            let row = rows.find(|row| row.id == entry.id);
             row.is_some_and(|row| row.peer != me && row.peer != 0)
         })
     }
@@ -109,9 +109,9 @@ impl Line {
         let mut kept = Vec::with_capacity(self.queue.entries().len());
         let mut tell = |peer: i64, entry: &Entry| {
             if let Some(token) = entry.token
-                && told.binary_search_by_key(&entry.claim.id, |h| h.id).is_ok()
+                && told.binary_search_by_key(&entry.id, |h| h.id).is_ok()
             {
-                news.push(News { peer, id: entry.claim.id, token });
+                news.push(News { peer, id: entry.id, token });
             }
         };
         let mut rows = self.rows.iter();
@@ -120,7 +120,7 @@ impl Line {
             // Claims join at the end and never change places, so what is stored before this one and is not it
             // has gone.
             let mut row = rows.next();
-            while let Some(gone) = row.filter(|row| row.id != entry.claim.id) {
+            while let Some(gone) = row.filter(|row| row.id != entry.id) {
                 wire.delete(name, gone.seq)?;
                 row = rows.next();
             }
@@ -136,7 +136,7 @@ impl Line {
                 None => {
                     seq += 1;
                     let entry = entry.clone();
-                    wire.insert(&Stored { seq, peer: me, written: now, entry })?;
+                    wire.insert(name, &Stored { seq, peer: me, written: now, entry })?;
                     (seq, me)
                 }
             };

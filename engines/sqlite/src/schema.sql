@@ -15,7 +15,6 @@ CREATE TABLE claim (
     peer        INTEGER NOT NULL, -- whose liveness file stands for its owner; 0 if none does
     capacity    INTEGER NOT NULL,
     weight      INTEGER NOT NULL,
-    ttl_ns      INTEGER NOT NULL,
     at_least_ns INTEGER NOT NULL,
     joined_ns   INTEGER NOT NULL,
     written_ns  INTEGER NOT NULL, -- when this row was written; what was left then is what it gets after a restart

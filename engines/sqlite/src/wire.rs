@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_core::ledger::Entry;
-use leasehold_core::{Claim, ClaimId, Meta, Moment, Name, Token};
+use leasehold_core::{ClaimId, Meta, Moment, Name, Token};
 use rusqlite::config::DbConfig;
 use rusqlite::types::{FromSqlError, Type};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Result, Row, params};
@@ -199,10 +199,10 @@ impl Wire {
     /// The claims of one resource, in order.
     pub(crate) fn claims(&self, name: &Name) -> Result<Vec<Stored>> {
         let mut claims = self.db.prepare_cached(
-            "SELECT seq, peer, written_ns, id, capacity, weight, ttl_ns, at_least_ns, joined_ns, deadline_ns, \
-             keep_ns, token, revoked, owner, payload FROM claim WHERE name = ?1 ORDER BY seq",
+            "SELECT seq, peer, written_ns, id, capacity, weight, at_least_ns, joined_ns, deadline_ns, keep_ns, \
+             token, revoked, owner, payload FROM claim WHERE name = ?1 ORDER BY seq",
         )?;
-        claims.query_map([name.as_str()], |row| stored(name.clone(), row))?.collect()
+        claims.query_map([name.as_str()], stored)?.collect()
     }
 
     /// The first name that is not before `from`, or is behind it.
@@ -223,31 +223,30 @@ impl Wire {
             .collect()
     }
 
-    pub(crate) fn insert(&self, stored: &Stored) -> Result<()> {
-        let Entry { claim, joined, deadline, keep_until, token, revoked } = &stored.entry;
+    pub(crate) fn insert(&self, name: &Name, stored: &Stored) -> Result<()> {
+        let entry = &stored.entry;
         self.db
             .prepare_cached(
-                "INSERT INTO claim (name, seq, id, peer, capacity, weight, ttl_ns, at_least_ns, joined_ns, \
-                 written_ns, deadline_ns, keep_ns, token, revoked, owner, payload) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+                "INSERT INTO claim (name, seq, id, peer, capacity, weight, at_least_ns, joined_ns, written_ns, \
+                 deadline_ns, keep_ns, token, revoked, owner, payload) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
             )?
             .execute(params![
-                claim.name.as_str(),
+                name.as_str(),
                 stored.seq,
-                &claim.id.0.to_be_bytes()[..],
+                &entry.id.0.to_be_bytes()[..],
                 stored.peer,
-                claim.capacity,
-                claim.weight,
-                span(claim.ttl),
-                span(claim.at_least),
-                moment(*joined),
+                entry.capacity,
+                entry.weight,
+                span(entry.at_least),
+                moment(entry.joined),
                 moment(stored.written),
-                moment(*deadline),
-                moment(*keep_until),
-                token.map(|t| signed(t.get())),
-                revoked,
-                &*claim.meta.owner,
-                claim.meta.payload.as_deref(),
+                moment(entry.deadline),
+                moment(entry.keep_until),
+                entry.token.map(|t| signed(t.get())),
+                entry.revoked,
+                &*entry.meta.owner,
+                entry.meta.payload.as_deref(),
             ])
             .map(|_| ())
     }
@@ -316,36 +315,30 @@ fn unfit(column: usize, kind: Type) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, kind, Box::new(FromSqlError::InvalidType))
 }
 
-fn stored(name: Name, row: &Row<'_>) -> Result<Stored> {
+fn stored(row: &Row<'_>) -> Result<Stored> {
     let at = |column| Ok::<_, rusqlite::Error>(Moment::from_nanos(unsigned(row, column)?));
-    let for_span = |column| Ok::<_, rusqlite::Error>(Duration::from_nanos(unsigned(row, column)?));
     let id: [u8; 16] = row.get(3)?;
-    let token = match row.get::<_, Option<i64>>(11)? {
+    let token = match row.get::<_, Option<i64>>(10)? {
         None => None,
-        Some(_) => Some(Token::new(unsigned(row, 11)?).ok_or_else(|| unfit(11, Type::Integer))?),
+        Some(_) => Some(Token::new(unsigned(row, 10)?).ok_or_else(|| unfit(10, Type::Integer))?),
     };
-    let owner = row.get_ref(13)?.as_str().map_err(|_| unfit(13, Type::Text))?;
-    let payload = row.get_ref(14)?.as_str_or_null().map_err(|_| unfit(14, Type::Text))?;
+    let owner = row.get_ref(12)?.as_str().map_err(|_| unfit(12, Type::Text))?;
+    let payload = row.get_ref(13)?.as_str_or_null().map_err(|_| unfit(13, Type::Text))?;
     Ok(Stored {
         seq: row.get(0)?,
         peer: row.get(1)?,
         written: at(2)?,
         entry: Entry {
-            claim: Claim {
-                name,
-                id: ClaimId(u128::from_be_bytes(id)),
-                capacity: row.get(4)?,
-                weight: row.get(5)?,
-                ttl: for_span(6)?,
-                at_least: for_span(7)?,
-                raise: None,
-                meta: Meta { owner: Arc::from(owner), payload: payload.map(Arc::from) },
-            },
-            joined: at(8)?,
-            deadline: at(9)?,
-            keep_until: at(10)?,
+            id: ClaimId(u128::from_be_bytes(id)),
+            capacity: row.get(4)?,
+            weight: row.get(5)?,
+            at_least: Duration::from_nanos(unsigned(row, 6)?),
+            meta: Meta { owner: Arc::from(owner), payload: payload.map(Arc::from) },
+            joined: at(7)?,
+            deadline: at(8)?,
+            keep_until: at(9)?,
             token,
-            revoked: row.get(12)?,
+            revoked: row.get(11)?,
         },
     })
 }
