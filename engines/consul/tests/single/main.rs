@@ -3,5 +3,7 @@
 //! Every test has a server of its own. Nothing sleeps here for something to happen, and nothing is timed: what must
 //! happen is awaited, within [`world::BOUND`].
 
+mod faults;
+mod foreign;
 mod queue;
 mod world;

@@ -87,6 +87,19 @@ pub(crate) trait One: Engine {
         async { reply.await.unwrap() }
     }
 
+    /// Requests of many.
+    fn join_all(&self, claims: &[Claim]) -> impl Future<Output = Vec<Standing>> {
+        let reply = self.join(claims);
+        async { reply.await.into_iter().map(Result::unwrap).collect() }
+    }
+
+    fn look_all(&self, claims: &[Claim]) -> impl Future<Output = Vec<Standing>> {
+        let asks: Vec<_> =
+            claims.iter().map(|c| Refresh { claim: c.key(), ttl: c.ttl, raise: None }).collect();
+        let reply = self.refresh(&asks);
+        async { reply.await.into_iter().map(Result::unwrap).collect() }
+    }
+
     fn page(&self, prefix: &str) -> impl Future<Output = Page> {
         let page = self.inspect(Query { prefix: prefix.to_owned(), limit: 100, after: None });
         async { page.await.unwrap() }
