@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use leasehold_testkit::postgres::Postgres;
 use leasehold_testkit::redis::Redis;
 
 /// What a program prints.
@@ -27,11 +28,14 @@ fn the_last_item_is_sold_once() {
 }
 
 #[test]
-fn the_last_item_is_sold_once_with_locks_in_redis() {
-    let redis = Redis::start().unwrap();
-    let said = run(env!("CARGO_BIN_EXE_last-item"), &["--engine", &redis.url()]);
-    assert!(count(&said[0], "sold") > 1, "without the lock it was not oversold: {}", said[0]);
-    assert_eq!(said[1], "with the lock: 1 in stock, 8 buyers, 1 sold");
+fn the_locks_may_be_anywhere() {
+    let (redis, postgres) = (Redis::start().unwrap(), Postgres::start().unwrap());
+    for url in [redis.url(), postgres.url()] {
+        let said = run(env!("CARGO_BIN_EXE_last-item"), &["--engine", &url]);
+        assert_eq!(said[1], "with the lock: 1 in stock, 8 buyers, 1 sold", "{url}");
+        let said = run(env!("CARGO_BIN_EXE_paused"), &["--engine", &url]);
+        assert!(said[1].ends_with("was refused (stale)"), "{url}: {}", said[1]);
+    }
 }
 
 #[test]
