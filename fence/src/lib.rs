@@ -29,7 +29,7 @@
 //! | this process | [`Memory`] | whoever is let in keeps the others out until it is done | |
 //! | PostgreSQL, MySQL, MariaDB, SQLite | [`sql`] | both are in your transaction | `tokio-postgres`, `sqlx`, `mysql_async`, `rusqlite` |
 //! | Redis, Valkey | [`redis`] | both are one script | `redis` |
-//! | files | [`file`] | an advisory lock is held over both | |
+//! | files | [`mod@file`] | an advisory lock is held over both | |
 //! | S3, GCS, Azure | [`object`] | a put is conditional on the version whose marks were read | `object_store` |
 //! | HTTP and gRPC services | [`tower`] | a request is inside until it is answered | `tower` |
 //!
