@@ -10,7 +10,7 @@
 //! let service = FenceLayer::new(leasehold_fence::Memory::new()).lock("inventory/42").layer(router);
 //! # }
 //! ```
-//! A request carries its [`Sequencer`] in the header `Fencing-Token: exclusive:34:inventory/42`. A stale one is answered
+//! A request carries its [`Sequencer`](crate::Sequencer) in the header `Fencing-Token: exclusive:34:inventory/42`. A stale one is answered
 //! 409, one without the header 428, one whose header is none of ours or is about another lock 400, each as
 //! `application/problem+json`; gRPC requests get `FAILED_PRECONDITION` or `INVALID_ARGUMENT` in their own form.
 //!
@@ -21,8 +21,8 @@
 //! A header to read and a look into a map. Requests under one lock run one after the other, those of readers together.
 //!
 //! # What it cannot see
-//! What [`Memory`] cannot: requests to another replica of the service, and what was before a restart. Where the data
-//! outlives the service, have the handler show its [`Sequencer`], which is in the request's extensions, to the fence of
+//! What [`Memory`](crate::Memory) cannot: requests to another replica of the service, and what was before a restart. Where the data
+//! outlives the service, have the handler show its [`Sequencer`](crate::Sequencer), which is in the request's extensions, to the fence of
 //! its storage as well.
 
 mod add;
