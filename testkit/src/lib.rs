@@ -98,6 +98,7 @@ pub mod redis;
 pub mod s3;
 mod server;
 mod tools;
+pub mod trial;
 mod wait;
 mod worker;
 pub mod zookeeper;

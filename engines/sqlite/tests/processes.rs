@@ -3,8 +3,8 @@
 mod common;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::io::Read;
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use common::*;
@@ -12,62 +12,52 @@ use futures_util::StreamExt;
 use leasehold_core::claim::Manner;
 use leasehold_core::{Claim, Clock, Engine, Env, Hint, Query, Standing};
 use leasehold_sqlite::{Config, Sqlite};
+use leasehold_testkit::{Worker, trials};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Another process with an engine, told what to do line by line.
-struct Other {
-    child: Child,
-    to: ChildStdin,
-    from: BufReader<ChildStdout>,
+fn main() -> ExitCode {
+    leasehold_testkit::trial::main(
+        another,
+        trials![
+            a_killed_holder_is_passed_over_long_before_its_ttl,
+            a_killed_waiter_is_passed_over_too,
+            whoever_opens_next_ends_the_claims_of_the_dead_and_removes_their_files,
+            a_child_that_has_inherited_the_lifeline_delays_that,
+            an_at_least_hold_survives_the_death_of_its_process,
+            a_waiter_in_another_process_is_told_with_its_token,
+            a_path_too_long_for_a_socket_will_do,
+            two_engines_in_one_process_exclude_each_other,
+            a_dropped_engine_leaves_its_claims_to_whoever_looks,
+            one_request_may_name_many_resources,
+            a_request_waits_for_whoever_writes_and_is_done_even_if_its_caller_goes_away,
+            the_log_starts_again_under_requests_that_never_pause,
+            short_lived_processes_do_not_let_the_log_grow,
+            tasks_and_engines_and_processes_lose_no_update,
+        ],
+    )
 }
+
+/// Another process with an engine, told what to do line by line.
+struct Other(Worker);
 
 impl Other {
     fn start(rig: &Rig) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "another_process", "--ignored", "--nocapture", "--quiet"])
-            .env("LEASEHOLD_TEST_DB", rig.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (to, from) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-        Self { child, to, from }
+        Self(Worker::another([rig.path().to_str().unwrap()]).unwrap())
     }
 
-    fn says(&mut self) -> String {
-        loop {
-            let mut line = String::new();
-            assert!(self.from.read_line(&mut line).unwrap() > 0, "the other process has ended");
-            // The test harness talks too.
-            if let Some((_, said)) = line.trim().split_once("> ") {
-                return said.to_owned();
-            }
-        }
-    }
-
-    fn ask(&mut self, what: &str) -> String {
-        writeln!(self.to, "{what}").unwrap();
-        self.says()
+    async fn ask(&mut self, what: &str) -> String {
+        self.0.say(what).unwrap();
+        self.0.line().await.unwrap()
     }
 }
 
-impl Drop for Other {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Not a test: what [`Other`] starts.
-#[test]
-#[ignore = "run by the other tests, as a process of its own"]
+/// What [`Other`] starts.
 #[expect(clippy::print_stdout, reason = "it talks to its parent")]
 #[expect(clippy::zombie_processes, reason = "its child is to outlive it")]
-fn another_process() {
-    let path = std::env::var_os("LEASEHOLD_TEST_DB").expect("run by another test");
+fn another(arguments: &[String]) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let engine = runtime.block_on(Sqlite::open(Config::new(path), Env::system())).unwrap();
+    let engine = runtime.block_on(Sqlite::open(Config::new(&arguments[0]), Env::system())).unwrap();
     for line in std::io::stdin().lines() {
         let line = line.unwrap();
         let words: Vec<&str> = line.split(' ').collect();
@@ -90,7 +80,7 @@ fn another_process() {
             }
             _ => panic!("what is `{line}`?"),
         };
-        println!("> {said}");
+        println!("{said}");
     }
 }
 
@@ -115,11 +105,10 @@ async fn until_held(engine: &Sqlite, resource: &str, id: u128) -> u64 {
     }
 }
 
-#[tokio::test]
 async fn a_killed_holder_is_passed_over_long_before_its_ttl() {
     let rig = Rig::new();
     let mut other = Other::start(&rig);
-    assert!(other.ask("join r 1 0").starts_with("Held"));
+    assert!(other.ask("join r 1 0").await.starts_with("Held"));
     let engine = open(&rig).await;
     match engine.join_one(claim("r", 2)).await {
         Standing::Queued { look_again, .. } => assert!(look_again <= SECOND / 2, "{look_again:?}"),
@@ -130,24 +119,22 @@ async fn a_killed_holder_is_passed_over_long_before_its_ttl() {
     assert_eq!(engine.look(&key("r", 1)).await, Standing::Gone);
 }
 
-#[tokio::test]
 async fn a_killed_waiter_is_passed_over_too() {
     let rig = Rig::new();
     let engine = open(&rig).await;
     engine.join_one(claim("r", 1)).await;
     let mut other = Other::start(&rig);
-    assert!(other.ask("join r 2 0").starts_with("Queued"));
+    assert!(other.ask("join r 2 0").await.starts_with("Queued"));
     assert!(is_queued(&engine.join_one(claim("r", 3)).await));
     engine.release(&key("r", 1)).await;
     drop(other);
     until_held(&engine, "r", 3).await;
 }
 
-#[tokio::test]
 async fn whoever_opens_next_ends_the_claims_of_the_dead_and_removes_their_files() {
     let rig = Rig::new();
     let mut other = Other::start(&rig);
-    assert!(other.ask("join r 1 0").starts_with("Held"));
+    assert!(other.ask("join r 1 0").await.starts_with("Held"));
     drop(other);
     let engine = open(&rig).await;
     assert!(engine.names(10).await.is_empty());
@@ -158,12 +145,11 @@ async fn whoever_opens_next_ends_the_claims_of_the_dead_and_removes_their_files(
     assert_eq!(kinds, [None, Some("alive".into()), Some("sock".into())], "the turnstile and our own");
 }
 
-#[tokio::test]
 async fn a_child_that_has_inherited_the_lifeline_delays_that() {
     let rig = Rig::new();
     let mut other = Other::start(&rig);
-    assert!(other.ask("join r 1 0").starts_with("Held"));
-    let child: i32 = other.ask("child").parse().unwrap();
+    assert!(other.ask("join r 1 0").await.starts_with("Held"));
+    let child: i32 = other.ask("child").await.parse().unwrap();
     let child = rustix::process::Pid::from_raw(child).unwrap();
     drop(other);
     let engine = open(&rig).await;
@@ -172,11 +158,10 @@ async fn a_child_that_has_inherited_the_lifeline_delays_that() {
     until_held(&engine, "r", 2).await;
 }
 
-#[tokio::test]
 async fn an_at_least_hold_survives_the_death_of_its_process() {
     let rig = Rig::new();
     let mut other = Other::start(&rig);
-    assert!(other.ask("join r 1 20").starts_with("Held"));
+    assert!(other.ask("join r 1 20").await.starts_with("Held"));
     let path = fs::read_dir(rig.folder.path().join("locks.db-peers")).unwrap();
     assert_eq!(path.count(), 3);
     drop(other);
@@ -188,23 +173,21 @@ async fn an_at_least_hold_survives_the_death_of_its_process() {
     assert!(held.revoked && held.ttl_left <= 20 * SECOND, "{held:?}");
 }
 
-#[tokio::test]
 async fn a_waiter_in_another_process_is_told_with_its_token() {
     let rig = Rig::new();
     let engine = open(&rig).await;
     let first = token(&engine.join_one(claim("r", 1)).await).get();
     let mut other = Other::start(&rig);
-    assert!(other.ask("join r 2 0").starts_with("Queued"));
+    assert!(other.ask("join r 2 0").await.starts_with("Queued"));
     engine.release(&key("r", 1)).await;
     // It only listens, so nothing but the datagram can have told it.
-    let told = other.ask("told r 2");
+    let told = other.ask("told r 2").await;
     let told: u64 = told.strip_prefix("Held(#").and_then(|t| t.strip_suffix(')')).unwrap().parse().unwrap();
     assert!(told > first);
-    let standing = other.ask("join r 2 0");
+    let standing = other.ask("join r 2 0").await;
     assert!(standing.contains(&format!("token: #{told},")), "{standing}");
 }
 
-#[tokio::test]
 async fn a_path_too_long_for_a_socket_will_do() {
     let mut rig = Rig::new();
     let deep = rig.folder.path().join("d".repeat(120));
@@ -219,7 +202,6 @@ async fn a_path_too_long_for_a_socket_will_do() {
     drop((ours, theirs, rig, short));
 }
 
-#[tokio::test]
 async fn two_engines_in_one_process_exclude_each_other() {
     let rig = Rig::new();
     let (ours, theirs) = (rig.open().await, rig.open().await);
@@ -233,7 +215,6 @@ async fn two_engines_in_one_process_exclude_each_other() {
     assert!(first < second && second < token(&ours.look(&key("r", 3)).await));
 }
 
-#[tokio::test]
 async fn a_dropped_engine_leaves_its_claims_to_whoever_looks() {
     let rig = Rig::new();
     let (ours, theirs) = (rig.open().await, rig.open().await);
@@ -243,7 +224,6 @@ async fn a_dropped_engine_leaves_its_claims_to_whoever_looks() {
     token(&theirs.join_one(claim("r", 2)).await);
 }
 
-#[tokio::test]
 async fn one_request_may_name_many_resources() {
     let rig = Rig::new();
     let engine = rig.open().await;
@@ -260,7 +240,6 @@ async fn one_request_may_name_many_resources() {
     assert_eq!((rest.queues.len(), rest.queues[0].name.as_str(), rest.next), (70, "r130", None));
 }
 
-#[tokio::test]
 async fn a_request_waits_for_whoever_writes_and_is_done_even_if_its_caller_goes_away() {
     let rig = Rig::new();
     let engine = rig.open().await;
@@ -278,7 +257,6 @@ async fn a_request_waits_for_whoever_writes_and_is_done_even_if_its_caller_goes_
     token(&engine.look(&key("s", 2)).await);
 }
 
-#[tokio::test]
 async fn the_log_starts_again_under_requests_that_never_pause() {
     let rig = Rig::new();
     let engine = rig.open().await;
@@ -301,7 +279,6 @@ async fn the_log_starts_again_under_requests_that_never_pause() {
     panic!("the log still grows after 200,000 pairs");
 }
 
-#[tokio::test]
 async fn short_lived_processes_do_not_let_the_log_grow() {
     let rig = Rig::new();
     // It never closes, so nobody is the last one and tidies up.
@@ -321,7 +298,6 @@ async fn short_lived_processes_do_not_let_the_log_grow() {
     assert!(left() < 10, "{}", left());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tasks_and_engines_and_processes_lose_no_update() {
     let rig = Rig::new();
     let counter = rig.folder.path().join("counter");

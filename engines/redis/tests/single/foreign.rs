@@ -1,22 +1,15 @@
 //! Other clients on the same key: redis-py's Lock and rslock. Each keeps ours out, and ours keeps it out.
 
-use std::fs;
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use leasehold_core::{Engine, ErrorKind, Hint, Query, Standing};
 use leasehold_testkit::redis::Redis as Server;
-use leasehold_testkit::{Worker, die_with_parent, python, scratch};
+use leasehold_testkit::{Worker, python};
 use rslock::LockManager;
 
 use crate::world::*;
-
-/// How often each process of a crowd increments the number.
-const TURNS: usize = 15;
-/// How many there are of each kind.
-const EACH: usize = 4;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/single/foreign.py");
 
@@ -25,97 +18,9 @@ fn redis_py(server: &Server) -> Worker {
     Worker::spawn(Command::new(python().unwrap()).arg(SCRIPT).arg(server.url())).unwrap()
 }
 
-/// This program as another process, with the role of [`another_process`].
-fn another(role: &str, server: &Server, file: &Path) -> Worker {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command
-        .args(["--exact", "foreign::another_process", "--ignored", "--nocapture", "--quiet"])
-        .env("LEASEHOLD_TEST_ROLE", role)
-        .env("LEASEHOLD_TEST_URL", server.url())
-        .env("LEASEHOLD_TEST_FILE", file);
-    Worker::spawn(&mut command).unwrap()
-}
-
 async fn says(worker: &mut Worker, line: &str) -> String {
     worker.say(line).unwrap();
     worker.line().await.unwrap()
-}
-
-/// Reads, lets others run, and writes: whoever is not alone loses an update.
-async fn increment(file: &Path) {
-    let number: usize = fs::read_to_string(file).unwrap().parse().unwrap();
-    tokio::task::yield_now().await;
-    fs::write(file, (number + 1).to_string()).unwrap();
-}
-
-/// Not a test: what [`another`] starts.
-#[tokio::test]
-#[ignore = "run by the other tests, as a process of its own"]
-#[expect(clippy::print_stdout, reason = "it talks to its parent")]
-async fn another_process() {
-    let variable = |name: &str| std::env::var(name).expect("run by another test");
-    let (url, file) = (variable("LEASEHOLD_TEST_URL"), variable("LEASEHOLD_TEST_FILE"));
-    let mut said = die_with_parent();
-    let (ours, theirs) = match variable("LEASEHOLD_TEST_ROLE").as_str() {
-        "ours" => (Some(client(&url, LONG).await), None),
-        _ => (None, Some(LockManager::new(vec![url]))),
-    };
-    println!("> ready");
-    said.recv().await;
-    for _ in 0..TURNS {
-        if let Some(client) = &ours {
-            let guard = client.mutex("r").unwrap().lock().await.unwrap();
-            increment(file.as_ref()).await;
-            guard.release().await.unwrap();
-        }
-        if let Some(manager) = &theirs {
-            let lock = manager.acquire_no_guard("lock:r", LONG).await.unwrap();
-            increment(file.as_ref()).await;
-            manager.unlock(&lock).await;
-        }
-        println!("> turn");
-    }
-    println!("> done");
-}
-
-/// Waits for a line; the test harness of the other process talks too.
-async fn hears(worker: &mut Worker, what: &str) {
-    while !worker.line().await.unwrap().ends_with(what) {}
-}
-
-/// All increment the number in a file, each under its own kind of lock.
-async fn crowd(server: &Server, theirs: impl Fn(&Path) -> (Worker, String)) {
-    let folder = scratch().unwrap();
-    let file = folder.path().join("number");
-    fs::write(&file, "0").unwrap();
-    let mut all = Vec::new();
-    for _ in 0..EACH {
-        let mut worker = another("ours", server, &file);
-        hears(&mut worker, "> ready").await;
-        all.push((worker, "go".to_owned()));
-        all.push(theirs(&file));
-    }
-    for (worker, go) in &mut all {
-        worker.say(go).unwrap();
-    }
-    for (worker, _) in &mut all {
-        hears(worker, "done").await;
-    }
-    assert_eq!(fs::read_to_string(&file).unwrap(), (2 * EACH * TURNS).to_string());
-}
-
-#[tokio::test]
-async fn processes_of_redis_py_and_of_ours_lose_no_update() {
-    let server = Server::start().unwrap();
-    crowd(&server, |file| (redis_py(&server), format!("increment lock:r {} {TURNS}", file.display()))).await;
-    assert_eq!(server.keys(), [""; 0]);
-}
-
-#[tokio::test]
-async fn processes_of_rslock_and_of_ours_lose_no_update() {
-    let server = Server::start().unwrap();
-    crowd(&server, |file| (another("rslock", &server, file), "go".to_owned())).await;
-    assert_eq!(server.keys(), [""; 0]);
 }
 
 #[tokio::test]
