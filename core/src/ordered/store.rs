@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::claim::{Claim, ClaimId, Meta};
+use crate::claim::{Claim, ClaimId, ClaimRef, Meta};
 use crate::engine::EngineInfo;
 use crate::error::Result;
 use crate::gather::Work;
@@ -100,6 +100,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     fn line_of(&self, session: &SessionId, name: &Name) -> Work<Result<Line>> {
         let _ = session;
         self.line(name)
+    }
+
+    /// The same up to and including the contender of this claim, which this session has put there: asked when one that was
+    /// ahead of it may be gone. For a store that may know the answer already.
+    fn line_up_to(&self, session: &SessionId, claim: &ClaimRef) -> Work<Result<Line>> {
+        self.line_of(session, &claim.name)
     }
 
     /// Fills in what is of interest to people only: tokens and time-outs of others, since when they are there, whether

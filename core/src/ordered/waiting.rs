@@ -41,7 +41,7 @@ async fn next<S: Store>(inner: &Arc<Inner<S>>, claim: &ClaimRef) -> Option<Hint>
         };
         let watched = blockers.iter().map(|key| inner.store.gone(&claim.name, key, stamp));
         select_all(watched).await;
-        match inner.store.line_of(&session.id, &claim.name).await {
+        match inner.store.line_up_to(&session.id, claim).await {
             Ok(line) => {
                 let now = inner.env.now();
                 // Its owner has not asked, so it does not live on by this.

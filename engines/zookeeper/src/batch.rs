@@ -39,11 +39,19 @@ pub(crate) struct Made {
     pub(crate) zxid: i64,
 }
 
+/// A contender to be ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Delete {
+    pub(crate) key: Key,
+    /// Another one that may come next: whether it is still there when this one goes.
+    pub(crate) next: Option<Key>,
+}
+
 /// What a session writes.
 pub(crate) struct Writes {
     /// `None` does nothing, and is done when all before it is.
     creates: Gather<Option<Create>, Option<Result<Made, Cause>>>,
-    deletes: Gather<Key, Result<(), Cause>>,
+    deletes: Gather<Delete, Result<bool, Cause>>,
 }
 
 impl fmt::Debug for Writes {
@@ -58,7 +66,7 @@ impl Writes {
         let orphans = move |rest: Work<()>| drop(runtime.spawn(rest));
         let (creator, deleter) = (client.clone(), client.clone());
         let create = move |creates| -> Work<_> { Box::pin(create_all(creator.clone(), acls, creates)) };
-        let delete = move |keys| -> Work<_> { Box::pin(delete_all(deleter.clone(), keys)) };
+        let delete = move |deletes| -> Work<_> { Box::pin(delete_all(deleter.clone(), deletes)) };
         Self {
             creates: Gather::new(BYTES_MAX, create, orphans.clone()),
             deletes: Gather::new(BYTES_MAX, delete, orphans),
@@ -77,9 +85,10 @@ impl Writes {
         self.creates.submit(None, 0).await;
     }
 
-    /// Ends a contender.
-    pub(crate) async fn delete(&self, key: &Key) -> Result<(), Cause> {
-        self.deletes.submit(key.clone(), key.len() + BYTES_OVERHEAD).await
+    /// Ends a contender; whether the next one was there at that moment.
+    pub(crate) async fn delete(&self, delete: Delete) -> Result<bool, Cause> {
+        let texts = delete.key.len() + delete.next.as_ref().map_or(0, |next| next.len());
+        self.deletes.submit(delete, texts + 2 * BYTES_OVERHEAD).await
     }
 }
 
@@ -184,25 +193,52 @@ fn of(create: &Create, number: &str, zxid: i64) -> Made {
 }
 
 /// Ends all of these.
-async fn delete_all(client: Client, keys: Vec<Key>) -> Vec<Result<(), Cause>> {
-    let mut answers: Vec<_> = keys.iter().map(|_| Ok(())).collect();
-    let mut left: Vec<_> = keys.iter().enumerate().collect();
-    while left.len() > 1 {
-        match together(&client, &left, |writer, (_, key)| writer.add_delete(key, None)).await {
-            Ok(_) => return answers,
-            Err(MultiWriteError::OperationFailed { index, source }) => {
-                answers[left.remove(index).0] = Err(source);
+async fn delete_all(client: Client, mut deletes: Vec<Delete>) -> Vec<Result<bool, Cause>> {
+    let mut answers: Vec<Option<Result<bool, Cause>>> = deletes.iter().map(|_| None).collect();
+    loop {
+        let left = || deletes.iter().enumerate().filter(|(at, _)| answers[*at].is_none());
+        let steps: Vec<_> = left().flat_map(|(at, delete)| steps(at, delete)).collect();
+        if let [(at, Step::Delete(key))] = steps[..] {
+            answers[at] = Some(client.delete(key, None).await.map(|()| false));
+            break;
+        }
+        let written = together(&client, &steps, |writer, (_, step)| match step {
+            Step::Delete(key) => writer.add_delete(key, None),
+            Step::Check(key) => writer.add_check_version(key, -1),
+        });
+        match written.await {
+            Ok(_) => {
+                let done: Vec<_> = left().map(|(at, delete)| (at, delete.next.is_some())).collect();
+                done.into_iter().for_each(|(at, next)| answers[at] = Some(Ok(next)));
+                break;
             }
+            Err(MultiWriteError::OperationFailed { index, source }) => match steps[index] {
+                (at, Step::Delete(_)) => answers[at] = Some(Err(source)),
+                // Nothing comes next, or cannot be seen: without it, then.
+                (at, Step::Check(_)) => deletes[at].next = None,
+            },
             Err(MultiWriteError::RequestFailed { source }) => {
-                left.iter().for_each(|(at, _)| answers[*at] = Err(source.clone()));
-                return answers;
+                answers.iter_mut().filter(|a| a.is_none()).for_each(|a| *a = Some(Err(source.clone())));
+                break;
             }
         }
+        if answers.iter().all(Option::is_some) {
+            break;
+        }
     }
-    for (at, key) in left {
-        answers[at] = client.delete(key, None).await;
-    }
-    answers
+    answers.into_iter().map(|answer| answer.expect("all have been answered")).collect()
+}
+
+/// A step of a transaction that ends contenders.
+#[derive(Clone, Copy)]
+enum Step<'a> {
+    Delete(&'a Key),
+    Check(&'a Key),
+}
+
+fn steps(at: usize, delete: &Delete) -> impl Iterator<Item = (usize, Step<'_>)> {
+    let check = delete.next.iter().map(Step::Check);
+    std::iter::once(Step::Delete(&delete.key)).chain(check).map(move |step| (at, step))
 }
 
 /// Does several things in one transaction.

@@ -9,7 +9,7 @@ use zookeeper_client::{Client, CreateMode, Error as Cause};
 use crate::batch::{Create, Made};
 use crate::failure::{self, Request};
 use crate::node::{self, Node};
-use crate::session::Session;
+use crate::session::{Contender, Session};
 use crate::store::{Inner, lock};
 use crate::wire::Data;
 
@@ -30,11 +30,12 @@ impl Inner {
             session.end(claim.id, None);
             return Err(error);
         }
-        let made = self.make(&session, &parent, claim).await;
-        match made {
+        match self.make(&session, &parent, claim).await {
             Ok((made, token)) => {
-                session.end(claim.id, Some((&made.key, token, made.number)));
-                self.after(&session, &parent, claim, made, token).await
+                let contender = Contender::new(claim.name.clone(), made.key, token, made.number);
+                session.end(claim.id, Some(contender));
+                let first = lock(&self.locks).is_first(&claim.name, made.number, token);
+                self.after(&session, &parent, claim, first).await
             }
             Err(error) => {
                 if error.outcome() == Outcome::NotApplied {
@@ -46,21 +47,15 @@ impl Inner {
     }
 
     /// The line up to a contender that has just been made.
-    async fn after(
-        &self,
-        session: &Session,
-        parent: &str,
-        claim: &Claim,
-        made: Made,
-        token: Token,
-    ) -> Result<Line> {
-        if lock(&self.locks).is_first(&claim.name, made.number, token) {
-            session.is_first(&made.key);
-            let node = made.key.rsplit('/').next().and_then(|child| Node::parse(child.to_owned()));
-            return Ok(self.in_order(parent, node.into_iter().collect()));
+    async fn after(&self, session: &Session, parent: &str, claim: &Claim, first: bool) -> Result<Line> {
+        if first {
+            session.is_first(claim.id);
+            if let Some(line) = self.line_of_first(session, claim.id) {
+                return Ok(line);
+            }
         }
         match session.client.list_children(parent).await {
-            Ok(children) => self.line_up_to(session, parent, children, claim).await,
+            Ok(children) => self.line_up_to_it(session, parent, children, claim).await,
             // It is there, so this is not unknown; but it is cured in the same way, by asking again.
             Err(cause) => Err(failure::request(Request { operation: "lock", path: parent }, cause)
                 .with_outcome(Outcome::Unknown)),
@@ -72,11 +67,11 @@ impl Inner {
         let request = Request { operation: "lock", path: parent };
         match join(client.get_data(parent), client.list_children(parent)).await {
             (Ok((data, _)), _) if !data.is_empty() => {
-                return Err(failure::not_a_lock("lock", parent, "holds somebody's data"));
+                return Err(failure::not_a_lock("lock", parent, "it holds somebody's data"));
             }
             (Ok(_), Ok(children)) => {
                 if let Some(other) = children.into_iter().find(|child| Node::parse(child.clone()).is_none()) {
-                    let what = format!("has the child `{other}`, which no lock has");
+                    let what = format!("it has the child `{other}`, which no lock has");
                     return Err(failure::not_a_lock("lock", parent, &what));
                 }
             }
@@ -144,11 +139,11 @@ impl Inner {
         let Some(stat) = client.check_stat(&key).await.map_err(failed)? else { return Ok(None) };
         let token = self.token(&key, stat.czxid)?;
         let number = Node::parse(child.clone()).map_or(i32::MAX, |node| node.number);
-        session.end(claim.id, Some((&key, token, number)));
-        self.line_up_to(session, parent, children, claim).await.map(Some)
+        session.end(claim.id, Some(Contender::new(claim.name.clone(), key, token, number)));
+        self.line_up_to_it(session, parent, children, claim).await.map(Some)
     }
 
-    async fn line_up_to(
+    async fn line_up_to_it(
         &self,
         session: &Session,
         parent: &str,

@@ -58,7 +58,7 @@ pub(crate) fn request(request: Request<'_>, cause: Cause) -> Error {
             "the servers do not know who we are, so no node can be made for us alone; write `acl=open`, or log in"
                 .to_owned(),
         ),
-        Cause::NoChildrenForEphemerals => not_a_lock(operation, path, "is an ephemeral node of somebody else"),
+        Cause::NoChildrenForEphemerals => not_a_lock(operation, path, "it is somebody's ephemeral node"),
         Cause::NotReadOnly => not_applied(
             ErrorKind::Unavailable,
             "the server has lost the majority and takes no writes".to_owned(),
@@ -90,9 +90,9 @@ pub(crate) fn request(request: Request<'_>, cause: Cause) -> Error {
 }
 
 /// There is something else where the lock should be. Nothing has been touched.
-pub(crate) fn not_a_lock(operation: &'static str, path: &str, what: &str) -> Error {
+pub(crate) fn not_a_lock(operation: &'static str, path: &str, why: &str) -> Error {
     let message = format!(
-        "`{path}` {what}, not a lock, and was left as it is; choose another name, or another chroot in the engine URL"
+        "`{path}` is not a lock, for {why}; it was left as it is: choose another name, or another chroot in the engine URL"
     );
     Error::new(ErrorKind::Refused, operation, message)
 }

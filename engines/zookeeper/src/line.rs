@@ -1,11 +1,12 @@
 //! Who stands in line: the children of a lock's node, in their order.
 
 use leasehold_core::ordered::{Contender, Key, Line};
-use leasehold_core::{Meta, Name, Result, Token};
+use leasehold_core::{ClaimId, ClaimRef, Meta, Name, Result, Token};
 use zookeeper_client::{Client, Error as Cause, MultiReadResult, Stat};
 
 use crate::failure::{self, Request};
 use crate::node::{self, Node};
+use crate::session::Session;
 use crate::store::{Inner, lock};
 use crate::wire::{self, Data};
 
@@ -29,10 +30,27 @@ impl Inner {
             nodes = self.order_by_transaction(client, parent, nodes).await?;
         }
         let line = self.in_order(parent, nodes);
-        if let Some(first) = line.contenders.first().filter(|first| first.token.is_some()) {
-            lock(&self.sessions).values().for_each(|session| session.is_first(&first.key));
+        if let Some(id) = line.contenders.first().and_then(|first| first.id) {
+            lock(&self.sessions).values().for_each(|session| session.is_first(id));
         }
         Ok(line)
+    }
+
+    /// The line up to a contender of ours.
+    pub(crate) async fn line_up_to(&self, session: &Session, claim: &ClaimRef) -> Result<Line> {
+        if session.comes_first(claim.id).await
+            && let Some(line) = self.line_of_first(session, claim.id)
+        {
+            return Ok(line);
+        }
+        self.line(&session.client, &claim.name).await
+    }
+
+    /// The line up to a contender of ours that is the first.
+    pub(crate) fn line_of_first(&self, session: &Session, id: ClaimId) -> Option<Line> {
+        let contender = session.contender(id)?;
+        let (parent, child) = contender.key.rsplit_once('/')?;
+        Some(self.in_order(parent, vec![Node::parse(child.to_owned())?]))
     }
 
     /// The line of these nodes, which are in order.
@@ -40,7 +58,7 @@ impl Inner {
         let sessions: Vec<_> = lock(&self.sessions).values().cloned().collect();
         let contender = |node: Node| {
             let key: Key = format!("{parent}/{}", node.child).into();
-            let token = node.id.and_then(|_| sessions.iter().find_map(|session| session.token(&key)));
+            let token = node.id.and_then(|id| sessions.iter().find_map(|session| session.token(id)));
             Contender {
                 key,
                 id: node.id,

@@ -19,7 +19,8 @@ const WRITER: Share = Share { weight: CAPACITY_MAX, capacity: CAPACITY_MAX };
 /// Whatever somebody else means, it is not less than all.
 const FOREIGN: Share = Share { weight: u32::MAX, capacity: CAPACITY_MAX };
 
-/// What stands before the number in a node's name, and what that means. `permits` says more.
+/// What stands before the number in a node's name, and what that means. `permits-` says more, and ends as a mutex does, so
+/// that mutexes of others wait for permits too.
 const BASES: [(&str, Share); 3] = [("lock-", MUTEX), ("__READ__", READER), ("__WRIT__", WRITER)];
 
 /// What kazoo's readers are known by.
@@ -52,15 +53,20 @@ impl Node {
     }
 }
 
+/// The claim of a contender, by the path of its node.
+pub(crate) fn id_of(path: &str) -> Option<ClaimId> {
+    let child = path.rsplit('/').next()?;
+    protected(child).map(|(id, _, _)| id)
+}
+
 /// The name that a claim's node begins with; the server appends the number.
 pub(crate) fn prefix(claim: &Claim) -> String {
     let share = Share { weight: claim.weight, capacity: claim.capacity };
     let mut out = protection(claim.id);
     match BASES.iter().find(|(_, s)| *s == share) {
         Some((base, _)) => out.push_str(base),
-        None => {
-            write!(out, "permits-{}-of-{}-", share.weight, share.capacity).expect("a string takes everything")
-        }
+        None => write!(out, "permits-{}-of-{}-lock-", share.weight, share.capacity)
+            .expect("a string takes everything"),
     }
     out
 }
@@ -84,7 +90,7 @@ fn protected(child: &str) -> Option<(ClaimId, Share, i32)> {
         }
     }
     let (weight, rest) = rest.strip_prefix("permits-")?.split_once("-of-")?;
-    let (capacity, number) = rest.split_once('-')?;
+    let (capacity, number) = rest.split_once("-lock-")?;
     let share = Share { weight: weight.parse().ok()?, capacity: capacity.parse().ok()? };
     Some((id, share, number.parse().ok()?))
 }
@@ -141,8 +147,8 @@ mod tests {
             (1, 1, "lock-"),
             (1, CAPACITY_MAX, "__READ__"),
             (CAPACITY_MAX, CAPACITY_MAX, "__WRIT__"),
-            (2, 5, "permits-2-of-5-"),
-            (7, CAPACITY_MAX, "permits-7-of-2147483647-"),
+            (2, 5, "permits-2-of-5-lock-"),
+            (7, CAPACITY_MAX, "permits-7-of-2147483647-lock-"),
         ] {
             let prefix = prefix(&claim(weight, capacity));
             assert_eq!(prefix, format!("{UUID}{base}"));

@@ -1,15 +1,14 @@
 //! A session: a connection that the library makes anew as long as the servers keep the session, and what is known of the
 //! contenders that we have put in line under it.
 
-use std::collections::HashSet;
-use std::collections::hash_map::{Entry, HashMap};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use leasehold_core::ordered::Key;
 use leasehold_core::ordered::store::SessionId;
-use leasehold_core::{ClaimId, Token};
-use tokio::sync::watch;
+use leasehold_core::{ClaimId, Name, Token};
+use tokio::sync::{Notify, watch};
 use zookeeper_client::{Acls, Client, EventType, OneshotWatcher, SessionState};
 
 use crate::batch::Writes;
@@ -23,6 +22,8 @@ pub(crate) struct Session {
     pub(crate) granted: Duration,
     pub(crate) writes: Writes,
     own: Mutex<Own>,
+    /// Told when the end of one of our contenders has been tried.
+    exits: Notify,
     /// Rings when somebody else has done something to one of our contenders.
     bell: watch::Sender<()>,
 }
@@ -30,19 +31,31 @@ pub(crate) struct Session {
 /// Our contenders.
 #[derive(Debug, Default)]
 struct Own {
-    there: HashMap<Key, Contender>,
+    there: HashMap<ClaimId, Contender>,
+    /// The same by lock and number.
+    numbered: HashMap<(Name, i32), ClaimId>,
     /// Claims that have been sent and of which nobody knows what came.
     sent: HashSet<ClaimId>,
 }
 
 /// One of our contenders.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Contender {
+    pub(crate) name: Name,
+    pub(crate) key: Key,
     pub(crate) token: Token,
     pub(crate) number: i32,
-    /// Whether nobody is before it.
+    /// Whether nobody is before it. That stays so.
     pub(crate) first: bool,
+    /// We are about to end it ourselves.
+    leaving: bool,
     watched: bool,
+}
+
+impl Contender {
+    pub(crate) fn new(name: Name, key: Key, token: Token, number: i32) -> Self {
+        Self { name, key, token, number, first: false, leaving: false, watched: false }
+    }
 }
 
 impl Session {
@@ -53,6 +66,7 @@ impl Session {
             client,
             granted,
             own: Mutex::default(),
+            exits: Notify::new(),
             bell: watch::Sender::new(()),
         }
     }
@@ -68,65 +82,112 @@ impl Session {
     }
 
     /// It is known what came of it: this contender, or nothing.
-    pub(crate) fn end(&self, id: ClaimId, contender: Option<(&Key, Token, i32)>) {
+    pub(crate) fn end(&self, id: ClaimId, contender: Option<Contender>) {
         let mut own = self.own();
         own.sent.remove(&id);
-        if let Some((key, token, number)) = contender {
-            own.there.insert(key.clone(), Contender { token, number, first: false, watched: false });
+        if let Some(contender) = contender {
+            own.numbered.insert((contender.name.clone(), contender.number), id);
+            own.there.insert(id, contender);
         }
     }
 
-    /// The token of one of our contenders.
-    pub(crate) fn token(&self, key: &str) -> Option<Token> {
-        self.own().there.get(key).map(|contender| contender.token)
+    /// One of our contenders.
+    pub(crate) fn contender(&self, id: ClaimId) -> Option<Contender> {
+        self.own().there.get(&id).cloned()
     }
 
-    /// This is the first in its line, and if it is ours, it stays so.
-    pub(crate) fn is_first(&self, key: &str) {
-        if let Some(contender) = self.own().there.get_mut(key) {
+    /// The token of one of our contenders.
+    pub(crate) fn token(&self, id: ClaimId) -> Option<Token> {
+        self.own().there.get(&id).map(|contender| contender.token)
+    }
+
+    /// If this is a contender of ours, it is the first in its line.
+    pub(crate) fn is_first(&self, id: ClaimId) {
+        if let Some(contender) = self.own().there.get_mut(&id) {
             contender.first = true;
         }
     }
 
-    /// If this is one of our contenders, it is not any more: it is about to be ended, or has been.
-    pub(crate) fn let_go(&self, key: &str) -> Option<Contender> {
-        self.own().there.remove(key)
+    /// If this is a contender of ours, we are about to end it: and if the next one is ours as well, which that is.
+    pub(crate) fn leave(&self, id: ClaimId) -> Option<Option<(ClaimId, Key)>> {
+        let mut own = self.own();
+        own.sent.remove(&id);
+        let contender = own.there.get_mut(&id)?;
+        contender.leaving = true;
+        let contender = contender.clone();
+        let next = contender.number.checked_add(1).filter(|_| contender.first);
+        let next = next.and_then(|number| own.numbered.get(&(contender.name.clone(), number)));
+        let next = next.and_then(|id| own.there.get(id).map(|next| (*id, next.key.clone())));
+        Some(next)
+    }
+
+    /// The end of this contender has been tried: it is forgotten, or stays for now.
+    pub(crate) fn has_tried(&self, id: ClaimId) {
+        if let Some(contender) = self.own().there.get_mut(&id) {
+            contender.leaving = false;
+        }
+        self.exits.notify_waiters();
+    }
+
+    /// If this was a contender of ours, it is gone; whether we have not ended it ourselves.
+    pub(crate) fn forget(&self, id: ClaimId) -> bool {
+        let mut own = self.own();
+        let Some(contender) = own.there.remove(&id) else { return false };
+        own.numbered.remove(&(contender.name, contender.number));
+        !contender.leaving
+    }
+
+    /// Whether a contender of ours is the first, as far as is known or is about to be: if the one just before it is ours
+    /// and we are ending that, the answer to this will tell.
+    pub(crate) async fn comes_first(&self, id: ClaimId) -> bool {
+        loop {
+            let exit = self.exits.notified();
+            {
+                let own = self.own();
+                let Some(contender) = own.there.get(&id) else { return false };
+                if contender.first {
+                    return true;
+                }
+                let before = own.numbered.get(&(contender.name.clone(), contender.number.wrapping_sub(1)));
+                if !before.and_then(|before| own.there.get(before)).is_some_and(|before| before.leaving) {
+                    return false;
+                }
+            }
+            exit.await;
+        }
     }
 
     /// Whether nobody watches this contender of ours yet, and the caller shall.
-    pub(crate) fn is_unwatched(&self, key: &str) -> bool {
-        !self.own().there.get(key).is_some_and(|contender| contender.watched)
+    pub(crate) fn is_unwatched(&self, id: ClaimId) -> bool {
+        !self.own().there.get(&id).is_some_and(|contender| contender.watched)
     }
 
     /// Watches one of our contenders, so that we hear at once if somebody else revokes or ends it.
-    pub(crate) fn watch(self: &Arc<Self>, key: &Key, watcher: OneshotWatcher) {
-        let mut own = self.own();
-        match own.there.entry(key.clone()) {
-            Entry::Occupied(mut contender) => contender.get_mut().watched = true,
-            // We have ended it meanwhile, or nobody knows of it and it will be.
-            Entry::Vacant(_) => return,
-        }
-        drop(own);
-        let (session, key) = (Arc::downgrade(self), key.clone());
+    pub(crate) fn watch(self: &Arc<Self>, id: ClaimId, watcher: OneshotWatcher) {
+        // If it is not known, we have ended it meanwhile, or will.
+        let Some(()) = self.own().there.get_mut(&id).map(|contender| contender.watched = true) else {
+            return;
+        };
+        let session = Arc::downgrade(self);
         tokio::spawn(async move {
             let event = watcher.changed().await;
             let Some(session) = session.upgrade() else { return };
-            let was_ours = match event.event_type {
-                EventType::NodeDeleted => session.let_go(&key).is_some(),
-                EventType::NodeDataChanged => session.unwatch(&key),
+            let by_others = match event.event_type {
+                EventType::NodeDeleted => session.forget(id),
+                EventType::NodeDataChanged => session.unwatch(id),
                 // The session is over, and tells that itself.
                 _ => false,
             };
-            if was_ours {
+            if by_others {
                 session.bell.send_replace(());
             }
         });
     }
 
-    /// A watch has ended; whether the contender was still ours.
-    fn unwatch(&self, key: &Key) -> bool {
+    /// A watch has ended; whether the contender is still ours.
+    fn unwatch(&self, id: ClaimId) -> bool {
         let mut own = self.own();
-        let contender = own.there.get_mut(key);
+        let contender = own.there.get_mut(&id);
         contender.map(|contender| contender.watched = false).is_some()
     }
 

@@ -9,7 +9,7 @@ use futures_util::future::ready;
 use leasehold_core::gather::Work;
 use leasehold_core::ordered::store::SessionId;
 use leasehold_core::ordered::{Key, Line, Owned, Store, store};
-use leasehold_core::{Claim, EngineInfo, Error, ErrorKind, Name, Result, Token};
+use leasehold_core::{Claim, ClaimRef, EngineInfo, Error, ErrorKind, Name, Result, Token};
 use zookeeper_client::{Acls, Client, Error as Cause};
 
 use crate::config::{Acl, Config};
@@ -17,7 +17,7 @@ use crate::connect::Door;
 use crate::failure::{self, Request};
 use crate::layout::Layout;
 use crate::locks::Locks;
-use crate::session::{self, Session, terminal};
+use crate::session::{Session, terminal};
 
 /// Sessions and lines in ZooKeeper.
 pub(crate) struct Tree {
@@ -87,18 +87,6 @@ impl Inner {
         let sessions = lock(&self.sessions);
         let connected = sessions.values().find(|session| session.is_connected());
         Arc::clone(connected.unwrap_or(&self.home))
-    }
-
-    /// A contender is about to be ended: the session that has put it in line, or else any; and what it was, if it was
-    /// ours.
-    pub(crate) fn let_go(&self, key: &Key) -> (Arc<Session>, Option<session::Contender>) {
-        let owner = lock(&self.sessions)
-            .values()
-            .find_map(|session| Some((Arc::clone(session), session.let_go(key)?)));
-        match owner {
-            Some((session, contender)) => (session, Some(contender)),
-            None => (self.any(), None),
-        }
     }
 
     pub(crate) fn token(&self, key: &str, zxid: i64) -> Result<Token> {
@@ -187,6 +175,14 @@ impl Store for Tree {
         })
     }
 
+    fn line_up_to(&self, session: &SessionId, claim: &ClaimRef) -> Work<Result<Line>> {
+        let (inner, session, claim) = (Arc::clone(&self.inner), session.clone(), claim.clone());
+        Box::pin(async move {
+            let session = inner.session(&session)?;
+            inner.line_up_to(&session, &claim).await
+        })
+    }
+
     fn describe(&self, line: Line) -> Work<Result<Line>> {
         let inner = Arc::clone(&self.inner);
         Box::pin(async move { inner.describe(line).await })
@@ -202,9 +198,9 @@ impl Store for Tree {
         Box::pin(async move { inner.revoke(&key).await })
     }
 
-    fn gone(&self, _name: &Name, key: &Key, _stamp: u64) -> Work<()> {
-        let (inner, key) = (Arc::clone(&self.inner), key.clone());
-        Box::pin(async move { inner.gone(&key).await })
+    fn gone(&self, name: &Name, key: &Key, _stamp: u64) -> Work<()> {
+        let (inner, name, key) = (Arc::clone(&self.inner), name.clone(), key.clone());
+        Box::pin(async move { inner.gone(&name, &key).await })
     }
 
     fn owned(&self, session: &SessionId) -> Work<Result<Vec<Owned>>> {

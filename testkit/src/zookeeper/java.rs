@@ -34,6 +34,12 @@ pub struct Java {
 }
 
 impl Java {
+    /// A program that runs Curator's locks as it is told by lines: see its text.
+    pub const CURATOR: (&str, &str) = ("Curator", include_str!("programs/Curator.java"));
+
+    /// A program that sets how many children a node has had, in the data of a server that is stopped.
+    pub const COUNTER: (&str, &str) = ("Counter", include_str!("programs/Counter.java"));
+
     /// Compiles these sources, each `(name of the class, text)`.
     ///
     /// # Errors
