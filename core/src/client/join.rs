@@ -65,11 +65,15 @@ impl<'a> Joining<'a> {
         // from its first life would then be believed in.
         let life = claim.waiting_ttl();
         let give_up = sent + life.saturating_sub(drift(life));
+        // Whoever has only heard errors until its patience ends hears the last of them: nobody knows that it is busy.
+        let mut last = None;
         loop {
             let call = self.call.insert(shared.engine.join(slice::from_ref(claim)));
             let answer = match race(call, clock, give_up.min(until)).await {
                 Some(mut answers) => answers.pop().unwrap_or_else(|| Err(no_answer("lock"))),
-                None if shared.env.now() >= until => return Ok(Joined::Over(Came::OutOfPatience)),
+                None if shared.env.now() >= until => {
+                    return last.map_or(Ok(Joined::Over(Came::OutOfPatience)), Err);
+                }
                 None => return Err(unanswered("lock")),
             };
             self.call = None;
@@ -104,6 +108,7 @@ impl<'a> Joining<'a> {
             if !error.is_transient() || next >= give_up.min(until) {
                 return Err(error);
             }
+            last = Some(error);
             clock.sleep_until(next).await;
             if shared.roll.is_closed() {
                 return Err(closed());
