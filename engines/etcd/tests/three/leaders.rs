@@ -85,19 +85,20 @@ async fn without_a_leader_everybody_waits_until_their_deadline_and_hears_why() {
     others.iter().for_each(|other| other.kill().unwrap());
     let asked = BootClock.now();
     let patience = 3 * SECOND;
-    let error = client.mutex("r").unwrap().lock_timeout(patience).await.map(drop).unwrap_err();
+    // Its patience may end in the middle of a request, of which nobody knows what it would have come to.
+    match client.mutex("r").unwrap().lock_timeout(patience).await.map(|guard| guard.is_some()) {
+        Ok(got_it) => assert!(!got_it, "nobody can have it without a leader"),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}"),
+    }
     assert!(BootClock.now().since(asked) >= patience, "it has not waited until its deadline");
-    assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(held.is_valid());
     let cannot = try_open(&format!("etcd://{}", last.addr())).await.map(drop).unwrap_err();
     assert_eq!(cannot.kind(), ErrorKind::Unavailable);
-    let mut said = [error.to_string(), cannot.to_string()];
-    for said in &mut said {
-        for (nth, node) in cluster.nodes().iter().enumerate() {
-            *said = said.replace(&node.addr().to_string(), &format!("NODE {nth}"));
-        }
+    let mut said = cannot.to_string();
+    for (nth, node) in cluster.nodes().iter().enumerate() {
+        said = said.replace(&node.addr().to_string(), &format!("NODE {nth}"));
     }
-    insta::assert_debug_snapshot!(said);
+    insta::assert_snapshot!(said);
     others[0].launch().unwrap();
     within("there is a majority again", client.mutex("r").unwrap().lock())
         .await
