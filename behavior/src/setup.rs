@@ -228,9 +228,14 @@ impl Setup {
 
     /// Waits until nobody stands in any of this test's queues.
     pub(crate) async fn emptied(&self, client: &Client) -> Verdict {
+        self.thinned(client, 0).await
+    }
+
+    /// Waits until no more than so many claims stand in this test's queues.
+    pub(crate) async fn thinned(&self, client: &Client, most: usize) -> Verdict {
         let probe = self.probe_of(Arc::clone(client.engine()), self.env.clone());
-        self.within("all queues are empty", async {
-            while !probe.queues().await?.is_empty() {
+        self.within(&format!("no more than {most} claims stand in all queues"), async {
+            while probe.queues().await?.iter().map(|queue| queue.claims.len()).sum::<usize>() > most {
                 probe.pause().await;
             }
             Ok(())
