@@ -71,6 +71,10 @@ pub(crate) enum Start {
     Zookeeper,
     /// Three ZooKeepers that agree
     Zookeeper3,
+    /// One member of etcd, which waits for its disk
+    Etcd,
+    /// Three members of etcd, which wait for the disk
+    Etcd3,
     /// One Consul, which keeps everything in memory
     Consul,
     /// Three Consuls that agree

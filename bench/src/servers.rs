@@ -5,6 +5,7 @@ use std::io;
 
 use leasehold_core::{Error, ErrorKind, Result};
 use leasehold_testkit::consul::{self, Consul};
+use leasehold_testkit::etcd::{self, Etcd};
 use leasehold_testkit::postgres::Postgres;
 use leasehold_testkit::redis::{self, Flavour, Kind, Redis};
 use leasehold_testkit::zookeeper::{Ensemble, ZooKeeper};
@@ -35,6 +36,8 @@ impl Servers {
             Start::Cluster => Self::redis(Kind::Cluster, Flavour::Redis),
             Start::Zookeeper => Ok(Self::running(zookeeper().start()?, ZooKeeper::url)),
             Start::Zookeeper3 => Ok(Self::running(Ensemble::start_with(&zookeeper())?, Ensemble::url)),
+            Start::Etcd => Ok(Self::running(Etcd::builder().durable().start()?, Etcd::url)),
+            Start::Etcd3 => Ok(Self::running(Etcd::builder().durable().start_cluster()?, etcd::Cluster::url)),
             Start::Consul => Ok(Self::running(Consul::start()?, Consul::url)),
             Start::Consul3 => Ok(Self::running(consul::Cluster::start()?, consul::Cluster::url)),
             Start::Postgres => Ok(Self::running(Postgres::builder().durable().start()?, Postgres::url)),

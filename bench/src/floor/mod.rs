@@ -1,6 +1,7 @@
 //! Floors: the bare client's commands for an engine, with nothing of ours around them.
 
 mod consul;
+pub(crate) mod etcd;
 mod memory;
 mod postgres;
 pub(crate) mod redis;
@@ -29,6 +30,7 @@ pub fn of(site: &Site<'_>, case: Case) -> Result<Option<Entrant>> {
             Some(Entrant::of("tokio mutex", Role::Floor, env, memory::TokioLocks::default()))
         }
         ("consul", Case::Pair | Case::Handoff) => consul::of(site, case),
+        ("etcd" | "etcds", Case::Pair | Case::Handoff) => etcd::of(site, case),
         ("sqlite", Case::Pair | Case::Handoff) => {
             Some(rusqlite("rusqlite", Role::Floor, Synchronous::Normal, site.folder, env)?)
         }

@@ -29,6 +29,10 @@ pub fn of(site: &Site<'_>, case: Case) -> Result<Vec<Entrant>> {
             Entrant::of("flock", Role::Peer, env, files::Files::new(site.folder)),
             floor::rusqlite("rusqlite full", Role::Peer, Synchronous::Full, site.folder, env)?,
         ],
+        ("etcd", Case::Pair) => {
+            let service = |member| floor::etcd::service(site, member, Role::Peer);
+            floor::etcd::member(site).map(service).into_iter().collect()
+        }
         ("zookeeper", Case::Pair | Case::Handoff) => zookeeper(site, case),
         (_, Case::Pair | Case::Handoff) => redis(site)?,
     })
