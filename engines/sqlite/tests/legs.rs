@@ -152,6 +152,54 @@ async fn tokens_may_repeat_if_an_old_file_comes_back_and_the_clock_is_behind_too
     assert!(next_token(&rig.open().await, "r", 3).await > last);
 }
 
+/// The files of the database as they are now.
+fn files(rig: &Rig) -> Vec<(&'static str, Option<Vec<u8>>)> {
+    ["locks.db", "locks.db-wal"].map(|file| (file, fs::read(rig.folder.path().join(file)).ok())).into()
+}
+
+/// A disk that says it has flushed and has not: after the power loss the ceiling is the one before.
+#[tokio::test]
+async fn tokens_may_fall_if_the_disk_lies_and_the_clock_is_behind() {
+    let mut rig = Rig::new();
+    rig.open_and_close().await;
+    let really_flushed = files(&rig);
+    rig.clock.advance(10 * SECOND);
+    let engine = rig.open().await;
+    let before = next_token(&engine, "r", 1).await;
+    drop(engine);
+    for (file, content) in really_flushed {
+        let path = rig.folder.path().join(file);
+        match content {
+            Some(content) => fs::write(path, content).unwrap(),
+            None => drop(fs::remove_file(path)),
+        }
+    }
+    rig.reboot("boot-2", SECOND);
+    rig.clock.set_wall(WALL);
+    let after = next_token(&rig.open().await, "r", 2).await;
+    assert!(after < before, "{after} {before}");
+    // With a clock that is right the lie does no harm.
+    rig.reboot("boot-3", SECOND);
+    rig.clock.set_wall(WALL + 20_000_000);
+    assert!(next_token(&rig.open().await, "r", 3).await > before);
+}
+
+/// A virtual machine that is restored from a snapshot with its memory: two timelines of one boot and one clock.
+#[tokio::test]
+async fn two_timelines_of_one_machine_both_hold_and_their_tokens_say_nothing() {
+    let ours = Rig::new();
+    ours.open_and_close().await;
+    let theirs = Rig::new();
+    for (file, content) in files(&ours) {
+        if let Some(content) = content {
+            fs::write(theirs.folder.path().join(file), content).unwrap();
+        }
+    }
+    let first = token(&ours.open().await.join_one(claim("r", 1)).await);
+    let second = token(&theirs.open().await.join_one(claim("r", 2)).await);
+    assert_eq!(first, second, "a fence that has seen the one lets the other in");
+}
+
 #[tokio::test]
 async fn a_deleted_file_is_made_anew_and_its_claims_are_gone() {
     for all in [true, false] {
