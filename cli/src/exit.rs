@@ -7,7 +7,7 @@ use nix::sys::signal::{SigSet, Signal, raise};
 
 /// Bad usage; nothing was sent.
 pub(crate) const USAGE: u8 = 64;
-/// The engine is not available or its data is damaged.
+/// The engine is not available, does not let this user in, or its data is damaged.
 pub(crate) const UNAVAILABLE: u8 = 69;
 /// A defect, or the system refuses something that is always there.
 pub(crate) const INTERNAL: u8 = 70;
@@ -74,7 +74,7 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let code = match error.kind() {
             ErrorKind::InvalidInput | ErrorKind::Unsupported | ErrorKind::Refused => USAGE,
-            ErrorKind::Unavailable | ErrorKind::Corrupt => UNAVAILABLE,
+            ErrorKind::Unavailable | ErrorKind::Denied | ErrorKind::Corrupt => UNAVAILABLE,
             ErrorKind::Lost => LOST,
             _ => INTERNAL,
         };

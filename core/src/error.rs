@@ -15,6 +15,8 @@ pub enum ErrorKind {
     Refused,
     /// The engine does not answer, or not in time. Asking again may help.
     Unavailable,
+    /// The engine does not let this user in, or do this: somebody must grant it. Nothing was applied.
+    Denied,
     /// The engine's stored data is damaged or is not ours. It was not touched.
     Corrupt,
     /// The hold ended before the work under it did.
@@ -32,6 +34,7 @@ impl fmt::Display for ErrorKind {
             Self::Unsupported => "unsupported",
             Self::Refused => "refused",
             Self::Unavailable => "engine unavailable",
+            Self::Denied => "not permitted",
             Self::Corrupt => "stored data unusable",
             Self::Lost => "lock lost",
             Self::Closed => "client closed",

@@ -1,12 +1,10 @@
 //! From an engine URL to a client.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
-use leasehold_core::observe::Observer;
+use leasehold_core::client::{Builder, Open};
 use leasehold_core::url::{EngineUrl, suggestion};
-use leasehold_core::{Client, Engine, EngineInfo, Env, Error, ErrorKind, Guarantee, Memory, Result};
+use leasehold_core::{Engine, EngineInfo, Env, Error, ErrorKind, Memory, Result};
 
 /// The URL schemes that this build knows.
 pub const SCHEMES: &[&str] = &[
@@ -21,6 +19,8 @@ pub const SCHEMES: &[&str] = &[
     "etcds",
     #[cfg(feature = "postgres")]
     "postgres",
+    #[cfg(feature = "postgres")]
+    "postgresql",
     #[cfg(feature = "redis")]
     "redis",
     #[cfg(feature = "redis")]
@@ -64,7 +64,7 @@ pub fn engines() -> Vec<EngineInfo> {
 /// `etcd://A,B,C`, `redis://HOST` and its like, `redlock://A,B,C`, `zookeeper://A,B,C/CHROOT`; each as far as its feature
 /// is on.
 ///
-/// Awaiting the result connects; the methods of [`Connect`] set what else is wanted first.
+/// Awaiting the result connects; the methods of [`Builder`] set what else is wanted first.
 ///
 /// ```
 /// # async fn example() -> leasehold::Result<()> {
@@ -73,67 +73,19 @@ pub fn engines() -> Vec<EngineInfo> {
 /// # Ok(()) }
 /// ```
 pub fn connect(url: &str) -> Connect {
-    Connect { url: url.to_owned(), ttl: None, owner: None, required: Vec::new(), observer: None }
+    Builder::new(Url(url.to_owned()))
 }
 
 /// A connection to be made; see [`connect`].
+pub type Connect = Builder<Url>;
+
+/// An engine URL.
 #[derive(Debug)]
-#[must_use = "nothing is connected before it is awaited"]
-pub struct Connect {
-    url: String,
-    ttl: Option<Duration>,
-    owner: Option<String>,
-    required: Vec<Guarantee>,
-    observer: Option<Arc<dyn Observer>>,
-}
+pub struct Url(String);
 
-impl Connect {
-    /// The TTL of locks that do not set their own; 30 s by default.
-    pub fn ttl(mut self, ttl: Duration) -> Self {
-        self.ttl = Some(ttl);
-        self
-    }
-
-    /// Who claims, as others see it; by default `host:pid`.
-    pub fn owner(mut self, owner: &str) -> Self {
-        self.owner = Some(owner.to_owned());
-        self
-    }
-
-    /// Refuses to connect to an engine that does not give these guarantees.
-    pub fn require(mut self, guarantees: impl IntoIterator<Item = Guarantee>) -> Self {
-        self.required.extend(guarantees);
-        self
-    }
-
-    /// Who hears of what happens to claims.
-    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
-        self.observer = Some(observer);
-        self
-    }
-
-    async fn now(self) -> Result<Client> {
-        let engine = open(&self.url).await?;
-        let mut builder = Client::builder_dyn(engine).require(self.required);
-        if let Some(ttl) = self.ttl {
-            builder = builder.ttl(ttl);
-        }
-        if let Some(owner) = &self.owner {
-            builder = builder.owner(owner);
-        }
-        if let Some(observer) = self.observer {
-            builder = builder.observer(observer);
-        }
-        builder.spawn()
-    }
-}
-
-impl IntoFuture for Connect {
-    type Output = Result<Client>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Result<Client>> + Send>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.now())
+impl Open for Url {
+    async fn open(self) -> Result<Arc<dyn Engine>> {
+        open(&self.0).await
     }
 }
 

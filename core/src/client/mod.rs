@@ -14,6 +14,7 @@ mod roll;
 pub mod rules;
 mod wait;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,11 +67,17 @@ impl Drop for Life {
     }
 }
 
-/// Makes a [`Client`].
+/// Where a client's engine comes from, if it is not open yet.
+pub trait Open: Send + 'static {
+    /// Opens it.
+    fn open(self) -> impl Future<Output = Result<Arc<dyn Engine>>> + Send;
+}
+
+/// Makes a [`Client`]: of an engine, or of one that is opened when this is awaited.
 #[derive(Debug)]
-#[must_use]
-pub struct Builder {
-    engine: Arc<dyn Engine>,
+#[must_use = "nothing is connected before it is built, spawned or awaited"]
+pub struct Builder<E = Arc<dyn Engine>> {
+    engine: E,
     env: Env,
     rules: Rules,
     owner: Option<Arc<str>>,
@@ -79,7 +86,20 @@ pub struct Builder {
     observer: Option<Arc<dyn Observer>>,
 }
 
-impl Builder {
+impl<E> Builder<E> {
+    /// With default settings.
+    pub fn new(engine: E) -> Self {
+        Self {
+            engine,
+            env: Env::system(),
+            rules: Rules::default(),
+            owner: None,
+            ttl: TTL_DEFAULT,
+            required: Vec::new(),
+            observer: None,
+        }
+    }
+
     /// Who claims, as others see it in the queue; by default `host:pid`.
     pub fn owner(mut self, owner: &str) -> Self {
         self.owner = Some(owner.into());
@@ -92,7 +112,7 @@ impl Builder {
         self
     }
 
-    /// Refuses to build a client if the engine does not give these guarantees.
+    /// Refuses an engine that does not give these guarantees.
     pub fn require(mut self, guarantees: impl IntoIterator<Item = Guarantee>) -> Self {
         self.required.extend(guarantees);
         self
@@ -116,7 +136,22 @@ impl Builder {
         self.rules = rules;
         self
     }
+}
 
+impl<E: Open> IntoFuture for Builder<E> {
+    type Output = Result<Client>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Result<Client>> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let Self { engine, env, rules, owner, ttl, required, observer } = self;
+            let engine = engine.open().await?;
+            Builder { engine, env, rules, owner, ttl, required, observer }.spawn()
+        })
+    }
+}
+
+impl Builder {
     /// The client, and its driver, which the caller must run until it ends.
     ///
     /// # Errors
@@ -174,15 +209,7 @@ impl Client {
 
     /// The same for an engine that is shared already.
     pub fn builder_dyn(engine: Arc<dyn Engine>) -> Builder {
-        Builder {
-            engine,
-            env: Env::system(),
-            rules: Rules::default(),
-            owner: None,
-            ttl: TTL_DEFAULT,
-            required: Vec::new(),
-            observer: None,
-        }
+        Builder::new(engine)
     }
 
     /// A client with default settings, its driver spawned on the current tokio runtime.

@@ -84,7 +84,7 @@ impl Sqlite {
     /// Opens the database, makes it if it is missing, and takes over from what has died meanwhile.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if this user cannot use the file or its folder; [`ErrorKind::Unsupported`] on a
+    /// [`ErrorKind::Denied`] if this user cannot use the file or its folder; [`ErrorKind::Unsupported`] on a
     /// file system that machines share, or if another machine uses the file; [`ErrorKind::Corrupt`] if the file is
     /// not ours or is damaged, and then it is left as it is.
     ///

@@ -47,7 +47,7 @@ pub(crate) fn file(operation: &'static str, path: &Path, cause: std::io::Error) 
 
 pub(crate) fn denied(operation: &'static str, path: &Path) -> Error {
     Error::new(
-        ErrorKind::InvalidInput,
+        ErrorKind::Denied,
         operation,
         "this user cannot read and write the database or make files in its folder; grant that on both, or name \
          another file",

@@ -4,6 +4,7 @@
 //! the deadlines need one boot-time clock: all of that ends at the machine. So whatever can be mounted by two
 //! machines at once is refused, also where it happens to be mounted by one.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use leasehold_core::{Error, ErrorKind, Result};
@@ -52,9 +53,9 @@ const LOCAL_FUSE: &[&str] = &[
 
 /// Refuses a folder on a file system that machines can share.
 pub(crate) fn check(folder: &Path) -> Result<()> {
-    let stat = rustix::fs::statfs(folder).map_err(|e| {
+    let stat = nix::sys::statfs::statfs(folder).map_err(|e| {
         Error::new(
-            ErrorKind::InvalidInput,
+            ErrorKind::Denied,
             "open",
             "cannot look at the folder of the database; make it, with the permissions that its users need, or \
              name another file",
@@ -67,7 +68,7 @@ pub(crate) fn check(folder: &Path) -> Result<()> {
         clippy::cast_sign_loss,
         reason = "the magic numbers have 32 bits"
     )]
-    let magic = stat.f_type as u32;
+    let magic = stat.filesystem_type().0 as u32;
     let kind = if magic == FUSE { mounted_as(folder) } else { None };
     match judge(magic, kind.as_deref()) {
         Ok(()) => Ok(()),
@@ -95,8 +96,8 @@ fn judge(magic: u32, fuse: Option<&str>) -> std::result::Result<(), String> {
 
 /// The type in the mount table of what a folder is on.
 fn mounted_as(folder: &Path) -> Option<String> {
-    let device = rustix::fs::stat(folder).ok()?.st_dev;
-    let device = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
+    let device = std::fs::metadata(folder).ok()?.dev();
+    let device = format!("{}:{}", nix::sys::stat::major(device), nix::sys::stat::minor(device));
     let table = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
     kind_of_device(&table, &device)
 }

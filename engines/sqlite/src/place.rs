@@ -105,9 +105,9 @@ impl Place {
 
 /// Which file stands under a name; `None` if there is none.
 pub(crate) fn identity(path: &Path) -> io::Result<Option<Identity>> {
-    match rustix::fs::stat(path) {
-        Ok(stat) => Ok(Some(Identity { device: stat.st_dev, inode: stat.st_ino })),
-        Err(rustix::io::Errno::NOENT) => Ok(None),
-        Err(e) => Err(e.into()),
+    match std::fs::metadata(path) {
+        Ok(there) => Ok(Some(Identity { device: there.dev(), inode: there.ino() })),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
     }
 }

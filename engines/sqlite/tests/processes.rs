@@ -13,6 +13,8 @@ use leasehold_core::claim::Manner;
 use leasehold_core::{Claim, Clock, Engine, Env, Hint, Query, Standing};
 use leasehold_sqlite::{Config, Sqlite};
 use leasehold_testkit::{Worker, trials};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -73,7 +75,8 @@ fn another(arguments: &[String]) {
             }
             // A child that has inherited the lifeline, as the one of `leasehold run` does.
             ["child"] => {
-                let lifeline = rustix::io::dup(engine.lifeline().unwrap()).unwrap();
+                // Not a clone by the standard library: that would be closed on exec.
+                let lifeline = nix::unistd::dup(engine.lifeline().unwrap()).unwrap();
                 let child = Command::new("sleep").arg("600").stdout(Stdio::null()).spawn().unwrap();
                 drop(lifeline);
                 child.id().to_string()
@@ -150,11 +153,10 @@ async fn a_child_that_has_inherited_the_lifeline_delays_that() {
     let mut other = Other::start(&rig);
     assert!(other.ask("join r 1 0").await.starts_with("Held"));
     let child: i32 = other.ask("child").await.parse().unwrap();
-    let child = rustix::process::Pid::from_raw(child).unwrap();
     drop(other);
     let engine = open(&rig).await;
     assert!(is_queued(&engine.join_one(claim("r", 2)).await));
-    rustix::process::kill_process(child, rustix::process::Signal::KILL).unwrap();
+    kill(Pid::from_raw(child), Signal::SIGKILL).unwrap();
     until_held(&engine, "r", 2).await;
 }
 
