@@ -47,6 +47,7 @@ pub(crate) enum Command {
     Run(Box<RunArgs>),
     Ls(LsArgs),
     Show(ShowArgs),
+    Watch(WatchArgs),
     Unlock(UnlockArgs),
     Engines(EnginesArgs),
     Schema(SchemaArgs),
@@ -129,6 +130,26 @@ pub(crate) struct ShowArgs {
     pub(crate) name: String,
 
     /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Tell who comes to hold, waits and goes, until you stop it
+///
+/// First what is there, then every change: a claim `holds`, `waits`, is `revoked`, has `ended` (it held) or has `left`
+/// (it waited). The engine is looked at again and again: what comes and goes between two looks is not seen.
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    /// Only locks whose names start so
+    #[arg(default_value = "", hide_default_value = true)]
+    pub(crate) prefix: String,
+
+    /// How long to wait between two looks; each is a request, or one for every 500 locks
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
+    #[arg(allow_hyphen_values = true)]
+    pub(crate) every: Duration,
+
+    /// Print JSON, one object a line
     #[arg(long)]
     pub(crate) json: bool,
 }

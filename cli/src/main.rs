@@ -22,6 +22,7 @@ mod show;
 mod signals;
 mod unlock;
 mod view;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -56,6 +57,7 @@ fn execute(cli: Cli) -> Result<End, Failure> {
         Command::Run(args) => run::run(url, *args),
         Command::Ls(args) => ls::ls(url, &args),
         Command::Show(args) => show::show(url, &args),
+        Command::Watch(args) => watch::watch(url, &args),
         Command::Unlock(args) => unlock::unlock(url, &args),
         Command::Engines(args) => engines::engines(&args),
         Command::Schema(args) => schema::schema(&args),

@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{ErrorKind, Write};
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
@@ -36,11 +37,17 @@ fn tell(text: impl Display) {
     let _ = writeln!(anstream::stderr(), "{text}");
 }
 
-/// Writes a line of data. Whoever closes the pipe has seen enough.
-pub(crate) fn data(line: impl Display) -> Result<(), Failure> {
+/// Writes data. Whoever closes the pipe has seen enough.
+pub(crate) fn data(text: impl Display) -> Result<(), Failure> {
+    line(text).map(drop)
+}
+
+/// Writes one line of many, and says whether anybody still reads them.
+pub(crate) fn line(line: impl Display) -> Result<ControlFlow<()>, Failure> {
     match writeln!(anstream::stdout(), "{line}") {
-        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(Failure::internal("stdout")(e)),
-        _ => Ok(()),
+        Ok(()) => Ok(ControlFlow::Continue(())),
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
+        Err(e) => Err(Failure::internal("stdout")(e)),
     }
 }
 

@@ -90,7 +90,7 @@ impl World {
         settings.add_filter(r#""[0-9a-f]{32}""#, r#""[ID]""#);
         settings.add_filter(r"[^\s\x22]+:\d+(\b|$)", "[HOST:PID]");
         settings.add_filter(r"\b\d{15,16}\b", "[TOKEN]");
-        settings.add_filter(r#"("(?:age|ttl_left|believes)_ms": )\d+"#, "$1[MS]");
+        settings.add_filter(r#"("(?:age|ttl_left|believes)_ms": ?)\d+"#, "$1[MS]");
         // What a shell says of a child that was ended together with it, if it has the time.
         settings.add_filter(r"(?m)^(Terminated|Killed)\n", "");
         settings.set_omit_expression(true);
