@@ -9,14 +9,21 @@ use leasehold_core::{ClaimId, Env, Error, ErrorKind, Hint, Moment, Result, Token
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use tokio_postgres::{AsyncMessage, Client, Notification, Statement};
+use tokio_postgres::{AsyncMessage, Client, Notification};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::config::{Config, ssl_mode};
-use crate::{failure, schema, wire};
+use crate::wire::Statements;
+use crate::{failure, schema};
 
 /// For so long after a connection could not be made nobody tries again.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// What the functions of ours rely on. The tables may be empty when a plan is made and huge when it is used.
+const SETTINGS: &str = "
+    SET default_transaction_isolation = 'read committed'; SET TimeZone = 'UTC'; SET lock_timeout = '500ms';
+    SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET jit = off;
+    SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
 
 /// What all connections of an engine share.
 pub(crate) struct World {
@@ -97,7 +104,7 @@ impl Drop for Connection {
 pub(crate) struct Session {
     pub(crate) connection: Connection,
     /// `None` behind a pooler.
-    pub(crate) work: Option<Statement>,
+    pub(crate) work: Option<Statements>,
     /// How many characters a name may have.
     pub(crate) name_max: Option<usize>,
 }
@@ -109,14 +116,11 @@ impl Session {
         let ready = async {
             let client = &connection.client;
             if !pooled {
-                let settings = format!(
-                    "SET statement_timeout = {}; SET default_transaction_isolation = 'read committed'; SET TimeZone = 'UTC'",
-                    world.config.timeout.as_millis()
-                );
-                client.batch_execute(&settings).await.map_err(fail)?;
+                let timeout = format!("SET statement_timeout = {}", world.config.timeout.as_millis());
+                client.batch_execute(&format!("{SETTINGS}; {timeout}")).await.map_err(fail)?;
             }
             let name_max = schema::prepare(client, &world.place).await?;
-            let work = if pooled { None } else { Some(wire::prepare(client).await.map_err(fail)?) };
+            let work = if pooled { None } else { Some(Statements::prepare(client).await.map_err(fail)?) };
             Ok((name_max, work))
         };
         let ready = world.in_time(ready).await.unwrap_or_else(|| Err(failure::late("connect", &world.place)));

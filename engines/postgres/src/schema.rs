@@ -2,17 +2,20 @@
 
 use leasehold_core::{Error, ErrorKind, Result};
 use tokio_postgres::Client;
-use tokio_postgres::error::SqlState;
 
 use crate::{failure, shape};
 
 /// All that the engine keeps in a database, as SQL to be run once by whoever may make tables there.
-pub const SCHEMA: &str = include_str!("schema.sql");
+pub const SCHEMA: &str = concat!(include_str!("schema/1.sql"), "\n", include_str!("schema/2.sql"));
 
+/// What each version adds to the one before it.
+const STEPS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
 /// The version of the schema that this release speaks.
-const VERSION: i32 = 1;
-/// Who makes the schema does so alone.
-const MAKE: &str = "SELECT pg_advisory_xact_lock(7810774602817235316);";
+const VERSION: i32 = 2;
+const _: () = assert!(STEPS.len() == VERSION.unsigned_abs() as usize, "each version is a step");
+
+/// Who makes or changes the schema does so alone.
+const MAKE: &str = "SELECT pg_advisory_xact_lock(7810774602817235316)";
 
 const LOOK: &str = "
     SELECT to_regclass('leasehold_schema') IS NOT NULL, to_regclass('distributed_locks') IS NOT NULL,
@@ -51,15 +54,10 @@ pub(crate) async fn prepare(client: &Client, place: &str) -> Result<Option<usize
     if there {
         shape::check(client, place, fail).await?;
     }
-    if !made {
-        match client.batch_execute(&format!("{MAKE}{SCHEMA}")).await {
-            // Somebody else was faster.
-            Err(e) if matches!(e.code(), Some(&SqlState::DUPLICATE_TABLE | &SqlState::UNIQUE_VIOLATION)) => {}
-            done => done.map_err(fail)?,
-        }
+    let mut version = if made { version_of(client).await.map_err(fail)? } else { 0 };
+    if version < VERSION {
+        version = bring_up(client).await.map_err(fail)?;
     }
-    let row = client.query_typed_one("SELECT version FROM leasehold_schema", &[]).await.map_err(fail)?;
-    let version: i32 = row.try_get(0).map_err(fail)?;
     if version > VERSION {
         let message = format!(
             "the tables are of version {version}, and this release of leasehold knows {VERSION}; update it, or use another \
@@ -69,4 +67,28 @@ pub(crate) async fn prepare(client: &Client, place: &str) -> Result<Option<usize
     }
     client.batch_execute(RAISE).await.map_err(fail)?;
     shape::check(client, place, fail).await
+}
+
+async fn version_of(client: &Client) -> std::result::Result<i32, tokio_postgres::Error> {
+    client.query_typed_one("SELECT version FROM leasehold_schema", &[]).await?.try_get(0)
+}
+
+/// Adds what is missing, all of it or nothing; tells which version it is then, for somebody else may have been faster.
+async fn bring_up(client: &Client) -> std::result::Result<i32, tokio_postgres::Error> {
+    client.batch_execute(&format!("BEGIN; {MAKE}")).await?;
+    let added = async {
+        let made = client.query_typed_one("SELECT to_regclass('leasehold_schema') IS NOT NULL", &[]).await?;
+        let version = if made.try_get(0)? { version_of(client).await? } else { 0 };
+        for step in STEPS.iter().skip(usize::try_from(version).unwrap_or_default()) {
+            client.batch_execute(step).await?;
+        }
+        client.batch_execute("COMMIT").await?;
+        Ok(version.max(VERSION))
+    }
+    .await;
+    if added.is_err() {
+        // What it fails with is told; a session in which this fails too is of no more use, and found to be so.
+        drop(client.batch_execute("ROLLBACK").await);
+    }
+    added
 }

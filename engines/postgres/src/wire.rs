@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::try_join3;
 use hashbrown::HashMap;
 use leasehold_core::claim::{Claim, ClaimId, Leave, Manner, Refresh};
 use leasehold_core::{Name, Token};
@@ -30,6 +31,10 @@ const TYPES: [Type; 16] = [
     Type::TEXT_ARRAY,
     Type::INT4_ARRAY,
 ];
+
+/// The same for what is asked of one lock alone, and mostly is simple.
+const LOCK: &str = "SELECT * FROM leasehold_lock($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+const UNLOCK: &str = "SELECT * FROM leasehold_unlock($1, $2, $3)";
 
 /// One thing that a caller wants.
 #[derive(Clone, Copy, Debug)]
@@ -89,26 +94,59 @@ pub(crate) struct Told {
     pub(crate) heirs: Vec<Heir>,
 }
 
-/// Prepares the statement.
-pub(crate) async fn prepare(client: &Client) -> Result<Statement, tokio_postgres::Error> {
-    client.prepare_typed(WORK, &TYPES).await
+/// The statements, prepared.
+pub(crate) struct Statements {
+    work: Statement,
+    lock: Statement,
+    unlock: Statement,
 }
 
-/// Does what is asked. Without a prepared statement it is sent whole, for a pooler may hand each to another session.
+impl Statements {
+    pub(crate) async fn prepare(client: &Client) -> Result<Self, tokio_postgres::Error> {
+        let work = client.prepare_typed(WORK, &TYPES);
+        let (work, lock, unlock) = try_join3(work, client.prepare(LOCK), client.prepare(UNLOCK)).await?;
+        Ok(Self { work, lock, unlock })
+    }
+}
+
+/// Does what is asked. Without prepared statements all of it is sent, for a pooler may hand each to another session.
 pub(crate) async fn work(
     client: &Client,
-    statement: Option<&Statement>,
+    statements: Option<&Statements>,
     (patient, me): (bool, &str),
     items: &[Item<'_>],
 ) -> Result<Told, tokio_postgres::Error> {
-    let arrays = Arrays::of(items);
-    let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&patient, &me];
-    parameters.extend(arrays.parameters());
-    let rows = match statement {
-        Some(statement) => client.query(statement, &parameters).await?,
-        None => {
-            let typed: Vec<_> = parameters.into_iter().zip(TYPES).collect();
-            client.query_typed(WORK, &typed).await?
+    let rows = match (statements, items) {
+        (Some(statements), [Item::Join(claim)]) if !patient => {
+            let (ttl, at_least) = (micros(claim.ttl), micros(claim.at_least));
+            let parameters: [&(dyn ToSql + Sync); 9] = [
+                &me,
+                &claim.name.as_str(),
+                &claim.id.to_string(),
+                &claim.capacity.cast_signed(),
+                &claim.weight.cast_signed(),
+                &ttl,
+                &at_least,
+                &&*claim.meta.owner,
+                &claim.meta.payload.as_deref(),
+            ];
+            client.query(&statements.lock, &parameters).await?
+        }
+        (Some(statements), [Item::Leave(Leave { claim, manner: Manner::Release })]) if !patient => {
+            let (name, id) = (claim.name.as_str(), claim.id.to_string());
+            client.query(&statements.unlock, &[&me, &name, &id]).await?
+        }
+        _ => {
+            let arrays = Arrays::of(items);
+            let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&patient, &me];
+            parameters.extend(arrays.parameters());
+            match statements {
+                Some(statements) => client.query(&statements.work, &parameters).await?,
+                None => {
+                    let typed: Vec<_> = parameters.into_iter().zip(TYPES).collect();
+                    client.query_typed(WORK, &typed).await?
+                }
+            }
         }
     };
     let mut told = Told::default();

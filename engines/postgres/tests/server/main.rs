@@ -8,4 +8,5 @@ mod plain;
 mod pooler;
 mod queue;
 mod refusals;
+mod versions;
 mod world;

@@ -1,4 +1,4 @@
--- The locks of leasehold in PostgreSQL, version 1. A user who locks needs no more than this:
+-- The locks of leasehold in PostgreSQL. A user who locks needs no more than this:
 --   GRANT SELECT, INSERT, UPDATE, DELETE ON distributed_locks, leasehold_claim TO USER;
 --   GRANT SELECT, UPDATE, USAGE ON SEQUENCE leasehold_token TO USER;
 --   GRANT SELECT ON leasehold_schema TO USER;
