@@ -6,7 +6,7 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use leasehold::{Client, Env, ErrorKind, Name, Token};
+use leasehold::{Client, Env, Name, Token};
 use leasehold_core::engine::ClaimView;
 
 use crate::args::WatchArgs;
@@ -123,12 +123,12 @@ fn changes<'a>(before: &'a [View], after: &'a [View]) -> Vec<Change<'a>> {
         let mut push = |event, view: &View, claim: &'a ClaimView| {
             changes.push(Change { event, name, share: view.share(claim), claim });
         };
-        for view in old {
+        if let Some(view) = old {
             for claim in claims(view).filter(|claim| find(new, claim).is_none()) {
                 push(if holds(claim) { What::Ended } else { What::Left }, view, claim);
             }
         }
-        for view in new {
+        if let Some(view) = new {
             for claim in claims(view) {
                 match (find(old, claim), holds(claim)) {
                     (Some(seen), true) if !holds(seen) => push(What::Holds, view, claim),
