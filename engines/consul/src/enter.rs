@@ -27,7 +27,8 @@ enum Came {
 
 impl Inner {
     pub(crate) async fn enter(&self, session: &SessionId, claim: &Claim) -> Result<Line> {
-        let again = self.own.begin(session, claim.id, &claim.name);
+        let begun = self.own.begin(session, claim.id, &claim.name).await;
+        let (again, _turn) = begun.ok_or_else(|| failure::lost("lock"))?;
         let entered = self.try_to_enter(session, claim, again).await;
         if let Err(error) = &entered {
             if error.outcome() == Outcome::Unknown {

@@ -14,6 +14,7 @@ impl Inner {
     /// Ends the place of a claim, whosever it is. One that is not there is success.
     pub(crate) async fn exit(&self, name: &Name, key: &Key) -> Result<()> {
         let Some((session, claim)) = of_key(key) else { return Ok(()) };
+        let _turn = self.own.turn(session, claim).await;
         let hold = self.own.hold(session, claim).filter(|hold| hold.alone);
         let left = match hold {
             Some(hold) => self.leave_alone(name, session, claim, hold).await?,

@@ -15,8 +15,11 @@ pub(crate) struct Hold {
     pub(crate) keep: bool,
 }
 
+/// What is done to a claim is done one after the other: a request may come twice, and at the same time.
+pub(crate) type Turn = tokio::sync::OwnedMutexGuard<()>;
+
 /// A claim.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Mine {
     name: Name,
     /// The number of its key in the line, if it has had one. Numbers are used again, for every key that Consul has ever
@@ -25,6 +28,13 @@ struct Mine {
     /// A request for it was sent of which nobody knows what became: it may still arrive, so it is never forgotten.
     doubtful: bool,
     hold: Option<Hold>,
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Mine {
+    fn new(name: Name) -> Self {
+        Self { name, slot: None, doubtful: false, hold: None, turn: Arc::default() }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -66,16 +76,36 @@ impl Own {
         self.lock().contains_key(session)
     }
 
-    /// A claim is about to be sent; whether it has been before.
-    pub(crate) fn begin(&self, session: &str, claim: ClaimId, name: &Name) -> bool {
-        let mut all = self.lock();
-        let Some(session) = all.get_mut(session) else { return false };
-        let before = session.claims.contains_key(&claim);
-        if !before {
-            let mine = Mine { name: name.clone(), slot: None, doubtful: false, hold: None };
-            session.claims.insert(claim, mine);
+    /// A claim is about to be sent: whether it has been before, and the turn to do so. `None` if the session is over.
+    pub(crate) async fn begin(&self, session: &str, claim: ClaimId, name: &Name) -> Option<(bool, Turn)> {
+        loop {
+            let (known, turn) = self.add(session, claim, name)?;
+            let turn = turn.lock_owned().await;
+            // It may have ended while this one waited, and then it begins anew.
+            if self.is_of(session, claim, &turn) {
+                return Some((known, turn));
+            }
         }
-        before
+    }
+
+    fn add(&self, session: &str, claim: ClaimId, name: &Name) -> Option<(bool, Arc<tokio::sync::Mutex<()>>)> {
+        let mut all = self.lock();
+        let claims = &mut all.get_mut(session)?.claims;
+        let known = claims.contains_key(&claim);
+        let mine = claims.entry(claim).or_insert_with(|| Mine::new(name.clone()));
+        Some((known, Arc::clone(&mine.turn)))
+    }
+
+    fn is_of(&self, session: &str, claim: ClaimId, turn: &Turn) -> bool {
+        let all = self.lock();
+        let mine = all.get(session).and_then(|session| session.claims.get(&claim));
+        mine.is_some_and(|mine| Arc::ptr_eq(&mine.turn, Turn::mutex(turn)))
+    }
+
+    /// The turn to end it, once nobody brings it in any more; `None` if it is not known.
+    pub(crate) async fn turn(&self, session: &str, claim: ClaimId) -> Option<Turn> {
+        let turn = Arc::clone(&self.lock().get(session)?.claims.get(&claim)?.turn);
+        Some(turn.lock_owned().await)
     }
 
     /// The number of its key in the line.
@@ -147,26 +177,45 @@ impl Own {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
-    #[test]
-    fn numbers_are_used_again_but_not_those_of_the_doubtful() {
+    #[tokio::test]
+    async fn numbers_are_used_again_but_not_those_of_the_doubtful() {
         let (own, session) = (Own::default(), Arc::from("s"));
         let name = Name::new("m").unwrap();
         own.open(&session);
-        let slot = |id| {
-            assert!(!own.begin("s", ClaimId(id), &name));
+        let slot = async |id| {
+            assert!(!own.begin("s", ClaimId(id), &name).await.unwrap().0);
             own.slot("s", ClaimId(id)).unwrap()
         };
-        assert_eq!([slot(1), slot(2), slot(3)], [0, 1, 2]);
+        assert_eq!([slot(1).await, slot(2).await, slot(3).await], [0, 1, 2]);
         own.doubt("s", ClaimId(2));
         own.end("s", ClaimId(2));
         own.end("s", ClaimId(1));
-        assert!(own.begin("s", ClaimId(2), &name), "it is still known");
-        assert_eq!([slot(4), slot(5)], [0, 3]);
+        assert!(own.begin("s", ClaimId(2), &name).await.unwrap().0, "it is still known");
+        assert_eq!([slot(4).await, slot(5).await], [0, 3]);
         [3, 4, 5].into_iter().for_each(|id| own.end("s", ClaimId(id)));
-        assert_eq!(own.suspects("s"), [Suspect { claim: ClaimId(2), name, slot: Some(1) }]);
+        assert_eq!(own.suspects("s"), [Suspect { claim: ClaimId(2), name: name.clone(), slot: Some(1) }]);
         own.close("s");
         assert!(own.suspects("s").is_empty() && !own.has("s"));
+        assert!(own.begin("s", ClaimId(6), &name).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_claim_is_brought_in_once_at_a_time_and_ended_after_that() {
+        let (own, session) = (Own::default(), Arc::from("s"));
+        let (name, claim) = (Name::new("m").unwrap(), ClaimId(1));
+        own.open(&session);
+        let (known, first) = own.begin("s", claim, &name).await.unwrap();
+        let mut second = std::pin::pin!(own.begin("s", claim, &name));
+        let mut end = std::pin::pin!(own.turn("s", claim));
+        assert!(!known && second.as_mut().now_or_never().is_none() && end.as_mut().now_or_never().is_none());
+        own.end("s", claim);
+        drop(first);
+        let (known, _turn) = second.await.unwrap();
+        assert!(!known, "the first has ended");
+        assert!(end.await.is_some() && own.turn("s", ClaimId(2)).await.is_none());
     }
 }
