@@ -178,19 +178,26 @@ impl Inner {
         link::failed(config, operation, error)
     }
 
-    async fn join_one(&self, claim: &Claim) -> Result<Standing> {
+    /// `single` is a claim that is asked for alone: of several, one must not overtake another.
+    async fn join_one(&self, claim: &Claim, single: bool) -> Result<Standing> {
         let place = self.place(claim.name.as_str());
         let session = self.link.session().await?;
         let vouched = session.vouches(place.slot);
         let all = claim.weight == claim.capacity && claim.at_least.is_zero();
         let usual = vouched && all && !self.busy.has(place.slot);
-        let script = if usual { &self.scripts.join_all } else { &self.scripts.join };
-        let cmd = wire::join(script, &place, claim, self.link.shared.inbox_name, vouched);
-        let (value, short) = match self.run_held(&session, script, &cmd).await {
-            Ok(answer) => answer,
-            Err(error) => return Err(self.explain("lock", &session, &place, error).await),
+        let join = wire::Join::new(place, claim, self.link.shared.inbox_name);
+        let place = &join.place;
+        let answer = if usual && single && session.patient.is_none() {
+            session.run_together(self.scripts, &join).await.map(|value| (value, 0))
+        } else {
+            let script = if usual { &self.scripts.join_all } else { &self.scripts.join };
+            self.run_held(&session, script, &join.cmd(script, vouched)).await
         };
-        let standing = self.hear("lock", &session, (&place, claim.id), &value, (claim.ttl, short))?;
+        let (value, short) = match answer {
+            Ok(answer) => answer,
+            Err(error) => return Err(self.explain("lock", &session, place, error).await),
+        };
+        let standing = self.hear("lock", &session, (place, claim.id), &value, (claim.ttl, short))?;
         self.busy.set(place.slot, matches!(standing, Standing::Queued { .. }));
         if matches!(standing, Standing::Held { .. }) {
             session.vouch(place.slot);
@@ -263,15 +270,24 @@ impl Inner {
         out
     }
 
-    async fn leave_one(&self, ask: &Leave) -> Result<()> {
+    async fn leave_one(&self, ask: &Leave, single: bool) -> Result<()> {
         let place = self.place(ask.claim.name.as_str());
         let session = self.link.session().await?;
-        let script = &self.scripts.leave;
-        let cmd = wire::leave(script, &place, ask.claim.id, ask.manner, session.vouches(place.slot));
+        let vouched = session.vouches(place.slot);
+        let leave = wire::Leave::new(place, ask.claim.id, ask.manner, vouched);
+        let place = &leave.place;
         if self.keyspace_events {
-            self.watch_foreign(&session, &place, ask.claim.id, false);
+            self.watch_foreign(&session, place, ask.claim.id, false);
         }
-        self.run("release", &session, script, &cmd, &place).await.map(drop)
+        let answer = if single {
+            session.run_together(self.scripts, &leave).await
+        } else {
+            session.run_one(self.scripts, &leave).await
+        };
+        match answer {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.explain("release", &session, place, error).await),
+        }
     }
 }
 
@@ -284,8 +300,8 @@ impl Engine for Redis {
         let (inner, claims) = (Arc::clone(&self.inner), Batch::from(claims));
         Reply::later(async move {
             match &claims[..] {
-                [claim] => Batch::from_buf([inner.join_one(claim).await]),
-                claims => join_all(claims.iter().map(|claim| inner.join_one(claim))).await.into(),
+                [claim] => Batch::from_buf([inner.join_one(claim, true).await]),
+                claims => join_all(claims.iter().map(|claim| inner.join_one(claim, false))).await.into(),
             }
         })
     }
@@ -309,8 +325,8 @@ impl Engine for Redis {
         let (inner, asks) = (Arc::clone(&self.inner), Batch::from(claims));
         Reply::later(async move {
             match &asks[..] {
-                [ask] => Batch::from_buf([inner.leave_one(ask).await]),
-                asks => join_all(asks.iter().map(|ask| inner.leave_one(ask))).await.into(),
+                [ask] => Batch::from_buf([inner.leave_one(ask, true).await]),
+                asks => join_all(asks.iter().map(|ask| inner.leave_one(ask, false))).await.into(),
             }
         })
     }

@@ -11,6 +11,7 @@ mod script;
 mod sentinel;
 mod session;
 mod slots;
+mod together;
 mod view;
 mod wire;
 

@@ -12,8 +12,9 @@ use tokio::sync::{Notify, watch};
 
 use crate::bits::Bits;
 use crate::connect::Made;
-use crate::script::Script;
+use crate::script::{Script, Scripts};
 use crate::sentinel::Master;
+use crate::together::{self, Crowd, Many};
 use crate::wire;
 
 /// How many requests wait for replicas together.
@@ -35,6 +36,8 @@ pub(crate) struct Session {
     hangs: AtomicBool,
     /// Slots whose counters have been raised to the clock over this connection.
     vouched: Bits,
+    pub(crate) joins: Crowd<wire::Join>,
+    pub(crate) leaves: Crowd<wire::Leave>,
     /// It is of no more use; or, in a cluster, a part of it was.
     pub(crate) broken: Arc<Notify>,
 }
@@ -65,7 +68,8 @@ impl Session {
     pub(crate) fn new(made: Made, broken: Arc<Notify>, replaced: watch::Sender<bool>) -> Self {
         let Made { wire, patient, master } = made;
         let (hangs, vouched) = (AtomicBool::new(false), Bits::default());
-        Self { wire, patient, master, replaced, hangs, vouched, broken }
+        let (joins, leaves) = (Crowd::default(), Crowd::default());
+        Self { wire, patient, master, replaced, hangs, vouched, joins, leaves, broken }
     }
 
     /// Ends it: requests under way fail, and its news are not listened to.
@@ -142,7 +146,52 @@ impl Session {
         }
     }
 
-    /// The same, and then waits for replicas; says how many have it.
+    /// Runs what does this.
+    pub(crate) async fn run_one<T: Many>(
+        &self,
+        scripts: &'static Scripts,
+        one: &T,
+    ) -> redis::RedisResult<Value> {
+        let (script, cmd) = T::request(scripts, std::slice::from_ref(one));
+        self.run(script, &cmd).await
+    }
+
+    /// The same, or, in a crowd, for several at a time.
+    pub(crate) async fn run_together<T: Many>(
+        self: &Arc<Self>,
+        scripts: &'static Scripts,
+        one: &T,
+    ) -> redis::RedisResult<Value> {
+        let crowd = T::crowd(self);
+        let (_turn, crowded) = crowd.enter();
+        // The keys of several would be in several slots.
+        if !crowded || matches!(self.wire, Wire::Cluster(_)) {
+            return self.run_one(scripts, one).await;
+        }
+        let (answer, first) = crowd.line_up(one.clone());
+        if first {
+            self.run_line::<T>(scripts);
+        }
+        let gone = || Err(std::io::Error::other("the runtime of the connection has ended").into());
+        answer.await.unwrap_or_else(|_| gone())
+    }
+
+    /// Runs what lines up in this turn of the runtime, in a task of its own: nobody's request ends with whoever came
+    /// first.
+    fn run_line<T: Many>(self: &Arc<Self>, scripts: &'static Scripts) {
+        let session = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::task::yield_now().await;
+            let (items, askers, left) = T::crowd(&session).next();
+            if left {
+                session.run_line::<T>(scripts);
+            }
+            let (script, cmd) = T::request(scripts, &items);
+            together::tell(askers, session.run(script, &cmd).await);
+        });
+    }
+
+    /// Runs a script, and then waits for replicas; says how many have it.
     pub(crate) async fn run_patiently(&self, script: &Script, cmd: &Cmd) -> redis::RedisResult<(Value, u32)> {
         let Some(patient) = &self.patient else { return Ok((self.run(script, cmd).await?, 0)) };
         let answer = match self.unless_replaced(patient.submit(cmd.clone(), 1)).await {

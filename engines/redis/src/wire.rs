@@ -7,8 +7,10 @@ use leasehold_core::engine::Refusal;
 use leasehold_core::{Claim, Error, ErrorKind, Outcome, Result, Standing, Token};
 use redis::{Cmd, Value};
 
-use crate::script::Script;
+use crate::script::{Script, Scripts};
+use crate::session::Session;
 use crate::slots::{self, Tag};
+use crate::together::{Crowd, Many};
 
 /// The name of a client's inbox.
 pub(crate) type InboxName = [u8; 8];
@@ -60,29 +62,67 @@ pub(crate) fn with_source(cmd: &Cmd, script: &Script) -> Cmd {
     full
 }
 
-/// A `join`. `script` is the one that fits the claim.
-pub(crate) fn join(script: &Script, place: &Place, claim: &Claim, inbox: InboxName, vouched: bool) -> Cmd {
-    let ttl = millis(claim.ttl);
-    let mut alone = Vec::with_capacity(128);
-    alone.push(b'A');
-    alone.extend_from_slice(&place.tag);
-    alone.extend_from_slice(&hex(claim.id));
-    alone.extend_from_slice(&claim.capacity.to_be_bytes());
-    alone.extend_from_slice(&claim.weight.to_be_bytes());
-    let at_least = u64::try_from(claim.at_least.as_micros()).unwrap_or(u64::MAX >> 12);
-    alone.extend_from_slice(&at_least.to_be_bytes());
-    alone.extend_from_slice(&(ttl * 1000).to_be_bytes());
-    alone.extend_from_slice(&inbox);
-    meta_to(&mut alone, &claim.meta);
-    let mut cmd = call(script, std::iter::once(place));
-    cmd.arg(&alone[..]).arg(ttl);
-    if claim.raise.is_some() || !vouched {
-        cmd.arg(claim.raise.map_or(0, Token::get));
+/// A `join`, before it is known whether it goes alone.
+#[derive(Clone, Debug)]
+pub(crate) struct Join {
+    pub(crate) place: Place,
+    /// A queue in which the claim is alone, without its token.
+    alone: Vec<u8>,
+    ttl: u64,
+    raise: Option<Token>,
+}
+
+impl Join {
+    pub(crate) fn new(place: Place, claim: &Claim, inbox: InboxName) -> Self {
+        let ttl = millis(claim.ttl);
+        let mut alone = Vec::with_capacity(128);
+        alone.push(b'A');
+        alone.extend_from_slice(&place.tag);
+        alone.extend_from_slice(&hex(claim.id));
+        alone.extend_from_slice(&claim.capacity.to_be_bytes());
+        alone.extend_from_slice(&claim.weight.to_be_bytes());
+        let at_least = u64::try_from(claim.at_least.as_micros()).unwrap_or(u64::MAX >> 12);
+        alone.extend_from_slice(&at_least.to_be_bytes());
+        alone.extend_from_slice(&(ttl * 1000).to_be_bytes());
+        alone.extend_from_slice(&inbox);
+        meta_to(&mut alone, &claim.meta);
+        Self { place, alone, ttl, raise: claim.raise }
     }
-    if !vouched {
-        cmd.arg("0");
+
+    /// By itself. `script` is the one that fits the claim.
+    pub(crate) fn cmd(&self, script: &Script, vouched: bool) -> Cmd {
+        let mut cmd = call(script, std::iter::once(&self.place));
+        cmd.arg(&self.alone[..]).arg(self.ttl);
+        if self.raise.is_some() || !vouched {
+            cmd.arg(self.raise.map_or(0, Token::get));
+        }
+        if !vouched {
+            cmd.arg("0");
+        }
+        cmd
     }
-    cmd
+}
+
+impl Many for Join {
+    fn crowd(session: &Session) -> &Crowd<Self> {
+        &session.joins
+    }
+
+    fn request<'a>(scripts: &'a Scripts, some: &[Self]) -> (&'a Script, Cmd) {
+        if let [one] = some {
+            return (&scripts.join_all, one.cmd(&scripts.join_all, true));
+        }
+        let script = &scripts.join_each;
+        let mut cmd = call(script, some.iter().map(|join| &join.place));
+        let raises = some.iter().any(|join| join.raise.is_some());
+        for join in some {
+            cmd.arg(&join.alone[..]).arg(join.ttl);
+            if raises {
+                cmd.arg(join.raise.map_or(0, Token::get));
+            }
+        }
+        (script, cmd)
+    }
 }
 
 /// A `refresh` of several claims, each with whether its counter is vouched for.
@@ -103,20 +143,41 @@ pub(crate) fn refresh<'a>(
     cmd
 }
 
-/// A `leave`.
-pub(crate) fn leave(script: &Script, place: &Place, id: ClaimId, manner: Manner, vouched: bool) -> Cmd {
-    let mut arg = [0; 37];
-    arg[0] = match manner {
-        Manner::Release => b'r',
-        Manner::Revoke => b'd',
-        Manner::Evict => b'e',
-    };
-    arg[1] = if vouched { b'1' } else { b'0' };
-    arg[2..5].copy_from_slice(&place.tag);
-    arg[5..].copy_from_slice(&hex(id));
-    let mut cmd = call(script, std::iter::once(place));
-    cmd.arg(&arg[..]);
-    cmd
+/// A `leave`, before it is known whether it goes alone.
+#[derive(Clone, Debug)]
+pub(crate) struct Leave {
+    pub(crate) place: Place,
+    arg: [u8; 37],
+}
+
+impl Leave {
+    pub(crate) fn new(place: Place, id: ClaimId, manner: Manner, vouched: bool) -> Self {
+        let mut arg = [0; 37];
+        arg[0] = match manner {
+            Manner::Release => b'r',
+            Manner::Revoke => b'd',
+            Manner::Evict => b'e',
+        };
+        arg[1] = if vouched { b'1' } else { b'0' };
+        arg[2..5].copy_from_slice(&place.tag);
+        arg[5..].copy_from_slice(&hex(id));
+        Self { place, arg }
+    }
+}
+
+impl Many for Leave {
+    fn crowd(session: &Session) -> &Crowd<Self> {
+        &session.leaves
+    }
+
+    fn request<'a>(scripts: &'a Scripts, some: &[Self]) -> (&'a Script, Cmd) {
+        let script = if some.len() == 1 { &scripts.leave } else { &scripts.leave_each };
+        let mut cmd = call(script, some.iter().map(|leave| &leave.place));
+        for leave in some {
+            cmd.arg(&leave.arg[..]);
+        }
+        (script, cmd)
+    }
 }
 
 /// A look.

@@ -1,9 +1,7 @@
--- KEYS: plain
--- ARGV: r(elease), d(ismiss: revoke) or e(vict), '0' if the counter is not vouched for, the slot's tag, the claim's id
-local key, id = KEYS[1], string.sub(ARGV[1], 6, 37)
-local base = 'leasehold:{' .. string.sub(ARGV[1], 3, 5) .. '}'
+local id = string.sub(arg, 6, 37)
+local base = 'leasehold:{' .. string.sub(arg, 3, 5) .. '}'
 local record = base .. ':' .. key
-local manner, vouched = string.sub(ARGV[1], 1, 1), string.sub(ARGV[1], 2, 2)
+local manner, vouched = string.sub(arg, 1, 1), string.sub(arg, 2, 2)
 local pair = redis.call('MGET', key, record)
 local value, alone = pair[1], pair[2]
 -- The usual case first: it is alone, and goes.

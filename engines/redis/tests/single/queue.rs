@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use leasehold_core::{Claim, Standing};
+use futures_util::future::join_all;
+use leasehold_core::claim::Manner;
+use leasehold_core::{Claim, ErrorKind, Standing};
 use leasehold_testkit::redis::Redis as Server;
 
 use crate::world::*;
@@ -47,4 +49,42 @@ async fn a_part_of_a_semaphore_waits_behind_a_big_request() {
     engine.release(&key("r", 2)).await;
     token(&engine.look(&key("r", 3)).await);
     token(&engine.look(&key("r", 4)).await);
+}
+
+#[tokio::test]
+async fn in_a_crowd_each_is_answered_for_itself() {
+    let server = Server::start().unwrap();
+    let engine = open(&server.url()).await;
+    let name = |n: u128| format!("r/{n}");
+    let all: Vec<_> = (1..=200).map(|n| claim(&name(n), n)).collect();
+    let keys: Vec<_> = all.iter().map(Claim::key).collect();
+    let leave = || async {
+        let left = join_all(keys.iter().map(|key| engine.try_leave(key, Manner::Release))).await;
+        left.into_iter().filter_map(Result::err).map(|error| error.kind()).collect::<Vec<_>>()
+    };
+    // Counters are raised by the first who come.
+    let first: Vec<_> = join_all(all.iter().map(|claim| engine.join_one(claim.clone()))).await;
+    assert_eq!(leave().await, []);
+    assert_eq!(server.keys(), [""; 0]);
+
+    server.ask("SET lock:r/50 somebody PX 100000");
+    server.ask("LPUSH lock:r/100 odd");
+    token(&engine.join_one(claim("r/150", 1000)).await);
+    server.ask("CONFIG RESETSTAT");
+    let second = join_all(all.iter().map(|claim| engine.try_join(claim.clone()))).await;
+    let stats = server.ask("INFO commandstats");
+    let calls = stats.text().lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls=")).unwrap();
+    let calls: usize = calls.split(',').next().unwrap().parse().unwrap();
+    assert!(calls < 50, "{calls} scripts for 200 requests");
+    for ((n, first), second) in (1..).zip(&first).zip(&second) {
+        match n {
+            50 | 150 => assert_eq!(ahead(second.as_ref().unwrap()), 1),
+            100 => assert_eq!(second.as_ref().unwrap_err().kind(), ErrorKind::Refused),
+            _ => assert!(token(first) < token(second.as_ref().unwrap()), "{n}"),
+        }
+    }
+    assert_eq!(leave().await, [ErrorKind::Refused]);
+    server.ask("DEL lock:r/50 lock:r/100");
+    engine.release(&key("r/150", 1000)).await;
+    assert_eq!(server.keys(), [""; 0]);
 }
