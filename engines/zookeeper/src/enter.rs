@@ -20,6 +20,8 @@ impl Inner {
     pub(crate) async fn enter(&self, id: &SessionId, claim: &Claim) -> Result<Line> {
         let session = self.session(id)?;
         let parent = self.layout.path(&claim.name);
+        let turn = session.turn(claim.id);
+        let _once_at_a_time = turn.lock().await;
         if !session.begin(claim.id) {
             if let Some(line) = self.find(&session, &parent, claim).await? {
                 return Ok(line);

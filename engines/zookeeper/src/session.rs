@@ -36,6 +36,32 @@ struct Own {
     numbered: HashMap<(Name, i32), ClaimId>,
     /// Claims that have been sent and of which nobody knows what came.
     sent: HashSet<ClaimId>,
+    /// Claims that are being put in line.
+    turns: HashMap<ClaimId, Arc<tokio::sync::Mutex<()>>>,
+}
+
+/// The right to put a claim in line, which has it once: whoever asks again meanwhile waits for what comes of it.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    session: Arc<Session>,
+    id: ClaimId,
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Turn {
+    pub(crate) async fn lock(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.turn.lock().await
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut own = self.session.own();
+        // Ours and that of the table: nobody else has it.
+        if Arc::strong_count(&self.turn) == 2 {
+            own.turns.remove(&self.id);
+        }
+    }
 }
 
 /// One of our contenders.
@@ -58,6 +84,20 @@ impl Contender {
     }
 }
 
+impl Own {
+    fn begin(&mut self, id: ClaimId) -> bool {
+        !self.there.contains_key(&id) && self.sent.insert(id)
+    }
+
+    fn end(&mut self, id: ClaimId, contender: Option<Contender>) {
+        self.sent.remove(&id);
+        if let Some(contender) = contender {
+            self.numbered.insert((contender.name.clone(), contender.number), id);
+            self.there.insert(id, contender);
+        }
+    }
+}
+
 impl Session {
     pub(crate) fn new(client: Client, granted: Duration, acls: Acls<'static>) -> Self {
         Self {
@@ -76,19 +116,20 @@ impl Session {
         self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The turn of a claim to be put in line.
+    pub(crate) fn turn(self: &Arc<Self>, id: ClaimId) -> Turn {
+        let turn = Arc::clone(self.own().turns.entry(id).or_default());
+        Turn { session: Arc::clone(self), id, turn }
+    }
+
     /// A claim is about to be sent; `false` if it may have been before.
     pub(crate) fn begin(&self, id: ClaimId) -> bool {
-        self.own().sent.insert(id)
+        self.own().begin(id)
     }
 
     /// It is known what came of it: this contender, or nothing.
     pub(crate) fn end(&self, id: ClaimId, contender: Option<Contender>) {
-        let mut own = self.own();
-        own.sent.remove(&id);
-        if let Some(contender) = contender {
-            own.numbered.insert((contender.name.clone(), contender.number), id);
-            own.there.insert(id, contender);
-        }
+        self.own().end(id, contender);
     }
 
     /// One of our contenders.
@@ -219,4 +260,20 @@ impl Session {
 /// Resolves when a session is over.
 pub(crate) async fn terminal(state: &mut zookeeper_client::StateWatcher) {
     while !state.changed().await.is_terminated() {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_been_sent_or_stands_is_not_sent_again() {
+        let (mut own, id) = (Own::default(), ClaimId(1));
+        assert!(own.begin(id) && !own.begin(id));
+        own.end(id, None);
+        assert!(own.begin(id), "nothing came of it");
+        let (name, token) = (Name::new("m").unwrap(), Token::new(7).unwrap());
+        own.end(id, Some(Contender::new(name, "/m/lock-0000000000".into(), token, 0)));
+        assert!(!own.begin(id), "it stands, though nobody may know yet how");
+    }
 }

@@ -1,6 +1,7 @@
 //! A connection that breaks, a session that ends, a server that dies, stands still, or has its nodes changed by hand.
 
 use futures_util::FutureExt;
+use futures_util::future::join_all;
 use leasehold_core::{ErrorKind, Outcome, Standing};
 use leasehold_testkit::proxy::{Proxy, Way};
 
@@ -55,6 +56,24 @@ async fn asked_twice_at_once_it_stands_in_line_once() {
         token(&engine.join_one(&claim).await);
         assert_eq!(children(&bare, &format!("{}/m{id}", place.chroot)).await.len(), 1);
         engine.release(&claim).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn asked_many_times_at_once_it_stands_in_line_once() {
+    let place = Place::new();
+    let (engine, bare) = (open(&place.url()).await, bare(&place.url()).await);
+    token(&engine.join_one(&claim("other", 1)).await);
+    for id in 2..20 {
+        let claim = claim(&format!("m{id}"), id);
+        let path = format!("{}/m{id}", place.chroot);
+        // Nothing is known of the lock, so they look, and make its node.
+        let answers = within("all are answered", join_all((0..8).map(|_| engine.join_one(&claim)))).await;
+        let tokens: Vec<_> = answers.iter().map(token).collect();
+        assert_eq!(children(&bare, &path).await.len(), 1);
+        assert!(tokens.iter().all(|one| *one == tokens[0]), "{tokens:?}");
+        engine.release(&claim).await;
+        assert_eq!(children(&bare, &path).await, [""; 0]);
     }
 }
 
