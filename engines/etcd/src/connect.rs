@@ -56,6 +56,6 @@ fn credentials(tls: &Tls) -> Result<ClientTlsConfig> {
 }
 
 /// One try.
-pub(crate) async fn channel(endpoint: &Endpoint, member: &str, encrypted: bool) -> Result<Channel> {
-    endpoint.connect().await.map_err(|e| failure::not_reached(member, encrypted, &e))
+pub(crate) async fn channel(endpoint: &Endpoint, member: &str, tls: Option<&Tls>) -> Result<Channel> {
+    endpoint.connect().await.map_err(|e| failure::not_reached(member, tls, &e))
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use leasehold_core::{Error, ErrorKind, Outcome};
 use tonic::{Code, Status};
 
+use crate::config::Tls;
+
 /// What an answer of the server that is not what was asked for means to the connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Cure {
@@ -115,16 +117,20 @@ pub(crate) fn timed_out(operation: &'static str, member: &str, timeout: Duration
 }
 
 /// A member that has just been connected to does not answer as it should.
-pub(crate) fn not_met(operation: &'static str, member: &str, encrypted: bool, status: Status) -> Error {
+pub(crate) fn not_met(operation: &'static str, member: &str, tls: Option<&Tls>, status: Status) -> Error {
     // Not etcd says that, but what is between it and us: it may be that they do not speak the same.
     if !is_servers(&status) && cure(&status) == Cure::Move {
-        return not_reached(member, encrypted, &status);
+        return not_reached(member, tls, &status);
     }
     request(operation, member, status).with_outcome(Outcome::NotApplied)
 }
 
 /// No connection came about, so nothing was sent.
-pub(crate) fn not_reached(member: &str, encrypted: bool, cause: &(dyn std::error::Error + 'static)) -> Error {
+pub(crate) fn not_reached(
+    member: &str,
+    tls: Option<&Tls>,
+    cause: &(dyn std::error::Error + 'static),
+) -> Error {
     let said = reason(cause);
     let (kind, hint) = if said.contains("UnknownIssuer") || said.contains("invalid peer certificate") {
         (ErrorKind::InvalidInput, "name the authority that signed the server's certificate by `ca=`")
@@ -132,10 +138,20 @@ pub(crate) fn not_reached(member: &str, encrypted: bool, cause: &(dyn std::error
         (ErrorKind::InvalidInput, "the server asks for a certificate of ours; name it by `cert=` and `key=`")
     } else if said.contains("refused") {
         (ErrorKind::Unavailable, "is it up, and is this where it listens?")
-    } else if encrypted {
-        (ErrorKind::Unavailable, "is it up, and is it encrypted? Without, write `etcd://`")
     } else {
-        (ErrorKind::Unavailable, "is it up, and is it not encrypted? If it is, write `etcds://`")
+        let hint = match tls {
+            None => "is it up, and is it not encrypted? If it is, write `etcds://`",
+            // For us TLS is up before the server looks for our certificate, and what it says then may be lost with the
+            // connection.
+            Some(Tls { identity: None, .. }) => {
+                "is it up, and is it encrypted? Without, write `etcd://`; and if it asks for a certificate of ours, name it \
+                 by `cert=` and `key=`"
+            }
+            Some(_) => {
+                "is it up, is it encrypted (without, write `etcd://`), and does it take the certificate in `cert=`?"
+            }
+        };
+        (ErrorKind::Unavailable, hint)
     };
     Error::new(kind, "connect", format!("cannot connect: {said}; {hint}")).with("member", member)
 }
@@ -164,4 +180,19 @@ fn reason(error: &(dyn std::error::Error + 'static)) -> String {
 /// Whether a watch is refused for who we are not any more.
 pub(crate) fn is_about_login(reason: &str) -> bool {
     reason.contains("invalid auth token") || reason.contains("revision of auth store is old")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_the_server_ends_without_a_word_has_these_reasons() {
+        let plain = Tls::default();
+        let ours = Tls { identity: Some(("client.pem".into(), "client.key".into())), ..Tls::default() };
+        let ended = std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+        let said =
+            [None, Some(&plain), Some(&ours)].map(|tls| not_reached("a:2379", tls, &ended).to_string());
+        insta::assert_debug_snapshot!(said);
+    }
 }

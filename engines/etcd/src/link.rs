@@ -128,10 +128,10 @@ impl Link {
     async fn connect_to(&self, nth: usize) -> Result<Member> {
         let (address, timeout) = (&self.config.members[nth], self.config.timeout / 2);
         let late = self.pause(timeout);
-        let encrypted = self.config.tls.is_some();
-        let not_met = |operation, status| failure::not_met(operation, address, encrypted, status);
+        let tls = self.config.tls.as_ref();
+        let not_met = |operation, status| failure::not_met(operation, address, tls, status);
         let made = async {
-            let channel = connect::channel(&self.endpoints[nth], address, encrypted).await?;
+            let channel = connect::channel(&self.endpoints[nth], address, tls).await?;
             let member = Member::new(address, channel);
             if let Some(login) = &self.config.login {
                 member.log_in(login, None).await.map_err(|status| not_met("log in", status))?;
