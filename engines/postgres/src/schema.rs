@@ -17,6 +17,10 @@ const _: () = assert!(STEPS.len() == VERSION.unsigned_abs() as usize, "each vers
 /// Who makes or changes the schema does so alone.
 const MAKE: &str = "SELECT pg_advisory_xact_lock(7810774602817235316)";
 
+/// Whether somebody has made it meanwhile. `to_regclass` may go on saying no for the rest of a transaction.
+const MADE: &str = "
+    SELECT EXISTS (SELECT FROM pg_class WHERE relname = 'leasehold_schema' AND pg_table_is_visible(oid))";
+
 const LOOK: &str = "
     SELECT to_regclass('leasehold_schema') IS NOT NULL, to_regclass('distributed_locks') IS NOT NULL,
            pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on',
@@ -77,7 +81,7 @@ async fn version_of(client: &Client) -> std::result::Result<i32, tokio_postgres:
 async fn bring_up(client: &Client) -> std::result::Result<i32, tokio_postgres::Error> {
     client.batch_execute(&format!("BEGIN; {MAKE}")).await?;
     let added = async {
-        let made = client.query_typed_one("SELECT to_regclass('leasehold_schema') IS NOT NULL", &[]).await?;
+        let made = client.query_typed_one(MADE, &[]).await?;
         let version = if made.try_get(0)? { version_of(client).await? } else { 0 };
         for step in STEPS.iter().skip(usize::try_from(version).unwrap_or_default()) {
             client.batch_execute(step).await?;

@@ -26,6 +26,16 @@ async fn tables_of_an_earlier_release_are_brought_up_and_keep_their_locks() {
 }
 
 #[tokio::test]
+async fn many_that_start_at_once_make_them_once() {
+    let server = Server::start().unwrap();
+    let url = server.url();
+    let engines = futures_util::future::join_all((0..8).map(|_| open(&url))).await;
+    for (engine, id) in engines.iter().zip(1..) {
+        token(&engine.join_one(claim(&format!("m{id}"), id)).await);
+    }
+}
+
+#[tokio::test]
 async fn a_user_who_may_not_do_that_is_told_who_may() {
     let server = Server::start().unwrap();
     first_version(&server);
