@@ -19,11 +19,14 @@ use crate::{failure, schema};
 /// For so long after a connection could not be made nobody tries again.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What the functions of ours rely on. The tables may be empty when a plan is made and huge when it is used.
+/// What our functions rely on; `leasehold_work` sees to it itself, for it also serves poolers. The tables may be empty when a plan is made and huge when it is used.
 const SETTINGS: &str = "
-    SET default_transaction_isolation = 'read committed'; SET TimeZone = 'UTC'; SET lock_timeout = '500ms';
+    SET default_transaction_isolation = 'read committed'; SET TimeZone = 'UTC';
     SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET jit = off;
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
+
+/// So long a request waits for a lock or a row that others have. Who connects waits longer for those who draw tokens.
+const LOCK_TIMEOUT: &str = "SET lock_timeout = '500ms'";
 
 /// What all connections of an engine share.
 pub(crate) struct World {
@@ -120,8 +123,11 @@ impl Session {
                 client.batch_execute(&format!("{SETTINGS}; {timeout}")).await.map_err(fail)?;
             }
             let name_max = schema::prepare(client, &world.place).await?;
-            let work = if pooled { None } else { Some(Statements::prepare(client).await.map_err(fail)?) };
-            Ok((name_max, work))
+            if pooled {
+                return Ok((name_max, None));
+            }
+            client.batch_execute(LOCK_TIMEOUT).await.map_err(fail)?;
+            Ok((name_max, Some(Statements::prepare(client).await.map_err(fail)?)))
         };
         let ready = world.in_time(ready).await.unwrap_or_else(|| Err(failure::late("connect", &world.place)));
         let (name_max, work) = ready?;

@@ -35,6 +35,30 @@ async fn many_that_start_at_once_make_them_once() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_connects_waits_for_those_who_draw_tokens_longer_than_a_request_would() {
+    let server = Server::start().unwrap();
+    let url = server.url();
+    drop(open(&url).await);
+    let opened = std::thread::scope(|scope| {
+        let draw = "BEGIN; SELECT pg_advisory_xact_lock_shared(7810774602817235315); SELECT pg_sleep(60)";
+        let drawing = scope.spawn(|| server.sql(draw));
+        let drawn =
+            "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'BEGIN;%' AND wait_event = 'PgSleep'";
+        while server.sql(drawn).unwrap() != "1" {}
+        let (runtime, url) = (tokio::runtime::Handle::current(), &url);
+        let opening = scope.spawn(move || runtime.block_on(try_open(url)));
+        let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'advisory' \
+                     AND clock_timestamp() - query_start > interval '1 s'";
+        while !opening.is_finished() && server.sql(waits).unwrap() != "1" {}
+        let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'BEGIN;%'";
+        server.sql(end).unwrap();
+        drop(drawing.join().unwrap());
+        opening.join().unwrap()
+    });
+    token(&opened.unwrap().join_one(claim("m", 1)).await);
+}
+
 #[tokio::test]
 async fn a_user_who_may_not_do_that_is_told_who_may() {
     let server = Server::start().unwrap();
