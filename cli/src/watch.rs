@@ -3,6 +3,7 @@
 //! The engine pushes to those who wait in a queue, not to onlookers: so this looks, again and again, and tells the
 //! difference.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use leasehold_core::engine::ClaimView;
 
 use crate::args::WatchArgs;
 use crate::engine::{connect, runtime};
-use crate::exit::{End, Failure, UNAVAILABLE};
+use crate::exit::{End, Failure, UNAVAILABLE, USAGE};
 use crate::output::{line, note, printable, warning};
 use crate::view::{View, look_all};
 
@@ -49,7 +50,7 @@ struct Change<'a> {
 pub(crate) fn watch(url: &str, args: &WatchArgs) -> Result<End, Failure> {
     if args.every < EVERY_MIN {
         let message = format!("`--every` is at least {} ms: each look is a request", EVERY_MIN.as_millis());
-        return Err(Failure::new(crate::exit::USAGE, message));
+        return Err(Failure::new(USAGE, message));
     }
     runtime()?.block_on(async { follow(&connect(url).await?, args).await })
 }
@@ -110,18 +111,20 @@ fn tell(change: &Change<'_>, json: bool) -> Result<ControlFlow<()>, Failure> {
 /// What differs, lock by lock: first who has gone, then who is there, in the order of the queue.
 fn changes<'a>(before: &'a [View], after: &'a [View]) -> Vec<Change<'a>> {
     let claims = |view: &'a View| view.holders.iter().chain(&view.waiting);
-    let in_order = |views: &'a [View], name: &Name| views.iter().find(|view| view.name == *name);
-    let mut names: Vec<&Name> = before.iter().chain(after).map(|view| &view.name).collect();
-    names.sort_unstable_by_key(|name| name.as_str());
-    names.dedup();
+    let mut looks: BTreeMap<&str, (Option<&'a View>, Option<&'a View>)> = BTreeMap::new();
+    for view in before {
+        looks.entry(view.name.as_str()).or_default().0 = Some(view);
+    }
+    for view in after {
+        looks.entry(view.name.as_str()).or_default().1 = Some(view);
+    }
     let mut changes = Vec::new();
-    for name in names {
-        let (old, new) = (in_order(before, name), in_order(after, name));
+    for (old, new) in looks.into_values() {
         let find = |view: Option<&'a View>, claim: &ClaimView| {
             view.into_iter().flat_map(claims).find(|other| is_same(other, claim))
         };
-        let mut push = |event, view: &View, claim: &'a ClaimView| {
-            changes.push(Change { event, name, share: view.share(claim), claim });
+        let mut push = |event, view: &'a View, claim: &'a ClaimView| {
+            changes.push(Change { event, name: &view.name, share: view.share(claim), claim });
         };
         if let Some(view) = old {
             for claim in claims(view).filter(|claim| find(new, claim).is_none()) {
