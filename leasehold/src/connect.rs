@@ -61,8 +61,8 @@ pub fn engines() -> Vec<EngineInfo> {
 }
 
 /// Connects to the engine of this URL: `memory:`, `sqlite:` (the default place), `sqlite:PATH`, `consul://A,B,C`,
-/// `etcd://A,B,C`, `redis://HOST` and its like, `redlock://A,B,C`, `zookeeper://A,B,C/CHROOT`; each as far as its feature
-/// is on.
+/// `etcd://A,B,C`, `postgres://USER@HOST/DATABASE`, `redis://HOST` and its like, `redlock://A,B,C`,
+/// `zookeeper://A,B,C/CHROOT`; each as far as its feature is on.
 ///
 /// Awaiting the result connects; the methods of [`Builder`] set what else is wanted first.
 ///

@@ -132,7 +132,7 @@ pub(crate) fn forbidden(operation: &'static str, said: &str) -> Error {
              with `.leasehold/`, behind the prefix, and on sessions: docs.md has the policy"
         )
     };
-    Error::new(ErrorKind::InvalidInput, operation, message)
+    Error::new(ErrorKind::Denied, operation, message)
 }
 
 /// The key of a lock holds something that is no lock. Nothing has been touched.

@@ -56,8 +56,9 @@ impl Etcd {
     /// Connects, and finds out what these servers promise.
     ///
     /// # Errors
-    /// [`InvalidInput`](leasehold_core::ErrorKind::InvalidInput) for certificates that cannot be used, a wrong password
-    /// or a user who may not use the prefix; [`Unavailable`](leasehold_core::ErrorKind::Unavailable) if no member answers
+    /// [`InvalidInput`](leasehold_core::ErrorKind::InvalidInput) for certificates that cannot be used;
+    /// [`Denied`](leasehold_core::ErrorKind::Denied) for a wrong password or a user who may not use the prefix;
+    /// [`Unavailable`](leasehold_core::ErrorKind::Unavailable) if no member answers
     /// or the cluster has no leader.
     ///
     /// # Panics

@@ -64,16 +64,15 @@ pub(crate) fn request(operation: &'static str, member: &str, status: Status) -> 
             new(ErrorKind::Lost, "the session has ended: its lease is not there any more")
         }
         "permission denied" => new(
-            ErrorKind::InvalidInput,
+            ErrorKind::Denied,
             "this user may not do that; the locks' user needs a role that may read and write the keys of the prefix \
              (`etcdctl role grant-permission ROLE --prefix=true readwrite PREFIX`)",
         ),
-        "user name is empty" => new(
-            ErrorKind::InvalidInput,
-            "the server asks who we are; write `USER:PASSWORD@` before the hosts",
-        ),
+        "user name is empty" => {
+            new(ErrorKind::Denied, "the server asks who we are; write `USER:PASSWORD@` before the hosts")
+        }
         "authentication failed, invalid user ID or password" => {
-            new(ErrorKind::InvalidInput, "the server does not take this user and password")
+            new(ErrorKind::Denied, "the server does not take this user and password")
         }
         "too large lease TTL" => new(ErrorKind::InvalidInput, "the TTL is longer than etcd's leases can be"),
         "invalid auth token" | "revision of auth store is old" => {

@@ -74,8 +74,9 @@ impl Postgres {
     /// Connects, and makes the tables if they are missing.
     ///
     /// # Errors
-    /// [`InvalidInput`](leasehold_core::ErrorKind::InvalidInput) for a wrong password, a database that is not there, or a
-    /// user who may not do what it takes; [`Corrupt`](leasehold_core::ErrorKind::Corrupt) for tables of another shape,
+    /// [`InvalidInput`](leasehold_core::ErrorKind::InvalidInput) for a database that is not there;
+    /// [`Denied`](leasehold_core::ErrorKind::Denied) for a wrong password, or a user who may not do what it takes;
+    /// [`Corrupt`](leasehold_core::ErrorKind::Corrupt) for tables of another shape,
     /// which are left as they are; [`Unsupported`](leasehold_core::ErrorKind::Unsupported) for those of a later release;
     /// [`Unavailable`](leasehold_core::ErrorKind::Unavailable) if the database does not answer or takes no writes.
     ///

@@ -40,7 +40,7 @@ fn not_reached(cause: &tokio_postgres::Error) -> Error {
     } else if said.contains("does not support TLS") {
         (ErrorKind::InvalidInput, "the server has no TLS; set it up there, or write `sslmode=disable`")
     } else if said.contains("password") {
-        (ErrorKind::InvalidInput, "write `USER:PASSWORD@` before its address")
+        (ErrorKind::Denied, "write `USER:PASSWORD@` before its address")
     } else {
         (ErrorKind::Unavailable, "is it up, and is this where it listens?")
     };
@@ -61,7 +61,7 @@ fn by_state(operation: &'static str, said: &tokio_postgres::error::DbError) -> E
             "this user may not do that ({message}); have whoever may run what `leasehold schema postgres` prints, and its \
              grants for this user"
         );
-        (ErrorKind::InvalidInput, text)
+        (ErrorKind::Denied, text)
     } else if *state == SqlState::QUERY_CANCELED {
         let text = "the database cancelled the request: its `statement_timeout` is too short for it, or somebody did so";
         (ErrorKind::Unavailable, text.into())
@@ -80,7 +80,7 @@ fn by_state(operation: &'static str, said: &tokio_postgres::error::DbError) -> E
                     `default_transaction_isolation` to that for this user";
         (ErrorKind::InvalidInput, text.into())
     } else if class == "28" {
-        (ErrorKind::InvalidInput, format!("the database does not let us in: {message}"))
+        (ErrorKind::Denied, format!("the database does not let us in: {message}"))
     } else if class == "3D" {
         (ErrorKind::InvalidInput, format!("there is no such database: {message}"))
     } else if matches!(class, "22" | "23") {

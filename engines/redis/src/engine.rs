@@ -71,8 +71,8 @@ impl Redis {
     /// Connects to a server.
     ///
     /// # Errors
-    /// [`InvalidInput`](leasehold_core::ErrorKind::InvalidInput) for a server that cannot be used as it is set up,
-    /// a wrong password or a database that is not there;
+    /// [`InvalidInput`](leasehold_core::ErrorKind::InvalidInput) for a server that cannot be used as it is set up
+    /// or a database that is not there; [`Denied`](leasehold_core::ErrorKind::Denied) for a wrong password;
     /// [`Unavailable`](leasehold_core::ErrorKind::Unavailable) if it does not answer.
     ///
     /// # Cancel safety

@@ -23,14 +23,14 @@ pub(crate) fn request(operation: &'static str, server: &str, cause: RedisError) 
             unavailable("the lock's slot is being moved to another node; it can be had when that is done")
         }
         K::Server(ServerErrorKind::NoPerm) => applied_not(
-            ErrorKind::InvalidInput,
+            ErrorKind::Denied,
             format!(
                 "this user may not do that ({detail}); the locks' user needs the keys of the prefix and \
                  `leasehold:*`, the channels `leasehold:*`, and the commands that docs.md lists"
             ),
         ),
         K::AuthenticationFailed => applied_not(
-            ErrorKind::InvalidInput,
+            ErrorKind::Denied,
             format!("the server does not take this user and password ({})", said(&cause)),
         ),
         K::RESP3NotSupported => applied_not(
@@ -78,12 +78,12 @@ fn by_code(operation: &'static str, cause: &RedisError) -> Error {
         ),
         "BUSY" => (ErrorKind::Unavailable, "the server is busy with somebody's script".to_owned()),
         "NOAUTH" => (
-            ErrorKind::InvalidInput,
+            ErrorKind::Denied,
             "the server asks who we are; write `USER:PASSWORD@` before its address, or `:PASSWORD@`"
                 .to_owned(),
         ),
         "WRONGPASS" => {
-            (ErrorKind::InvalidInput, format!("the server does not take this user and password ({detail})"))
+            (ErrorKind::Denied, format!("the server does not take this user and password ({detail})"))
         }
         "MISCONF" | "NOREPLICAS" | "UNBLOCKED" => {
             (ErrorKind::Unavailable, format!("the server takes no writes now: {detail}"))

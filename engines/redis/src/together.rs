@@ -2,7 +2,8 @@
 //! crowd shares that.
 //!
 //! Nobody waits for company. While few requests are under way, each is sent at once and on its own. In a crowd, what
-//! the tasks ask for in one turn of the runtime is sent at the end of that turn, whatever else is still under way.
+//! the tasks ask for in one turn of the runtime is sent at the end of that turn, whatever else is still under way: the
+//! connection is a pipeline, and core's `Gather`, which has one batch under way, would let it run dry.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -57,7 +57,7 @@ impl ZooKeeper {
     /// Connects to the servers, and finds out how long sessions may be.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] for a certificate that cannot be used, or who is not let in;
+    /// [`ErrorKind::InvalidInput`] for a certificate that cannot be used; [`ErrorKind::Denied`] for who is not let in;
     /// [`ErrorKind::Unsupported`] for encryption in a build without it, and for servers whose sessions are too short;
     /// [`ErrorKind::Unavailable`] if no server lets us in within the time-out, for none can be reached or there is no
     /// majority.

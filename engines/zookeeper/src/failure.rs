@@ -40,7 +40,7 @@ pub(crate) fn request(request: Request<'_>, cause: Cause) -> Error {
     let error = match &cause {
         _ if is_lost(&cause) => not_applied(ErrorKind::Lost, "the ZooKeeper session is over".to_owned()),
         Cause::NoAuth => not_applied(
-            ErrorKind::InvalidInput,
+            ErrorKind::Denied,
             format!(
                 "the access list of `{path}` does not let us do this; whoever locks needs the rights to create, read, \
                  write and delete there, so check user and password in the engine URL (`zookeeper://USER:PASSWORD@…`), \
@@ -48,7 +48,7 @@ pub(crate) fn request(request: Request<'_>, cause: Cause) -> Error {
             ),
         ),
         Cause::AuthFailed => not_applied(
-            ErrorKind::InvalidInput,
+            ErrorKind::Denied,
             "the servers do not let us in as who we say we are; write `USER:PASSWORD@` before the hosts, as the \
              servers know them"
                 .to_owned(),

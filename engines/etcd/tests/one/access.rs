@@ -47,7 +47,7 @@ async fn a_right_that_is_taken_away_is_missed() {
     let guard = client.mutex("a").unwrap().lock().await.unwrap();
     node.ctl(["role", "revoke-permission", "alice", "--prefix=true", "lock/"]).unwrap();
     let error = client.mutex("b").unwrap().lock().await.map(drop).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    assert_eq!(error.kind(), ErrorKind::Denied);
     insta::assert_snapshot!(plainly(&node, &error));
     node.ctl(["role", "grant-permission", "alice", "--prefix=true", "readwrite", "lock/"]).unwrap();
     drop(client.mutex("b").unwrap().lock().await.unwrap());

@@ -47,7 +47,7 @@ async fn who_may_not_is_told_what_is_missing() {
     bare.create(&forbidden, b"", &CreateMode::Persistent.with_acls(Acls::new(&read_only))).await.unwrap();
     let engine = open(&place.url()).await;
     let error = engine.try_join(&claim("forbidden", 1)).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    assert_eq!(error.kind(), ErrorKind::Denied);
     let mut all = vec![said(&error, &place)];
 
     let login = |login: &str| place.url().replace("://", &format!("://{login}@"));
@@ -56,7 +56,7 @@ async fn who_may_not_is_told_what_is_missing() {
     token(&alice.join_one(&mine).await);
     for (id, other) in (3..).zip([place.url(), login("alice:sesamo"), login("bob:sesame")]) {
         let error = open(&other).await.try_join(&claim("hers", id)).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert_eq!(error.kind(), ErrorKind::Denied);
         assert!(!format!("{error:?}").contains("sesamo"), "passwords are not printed");
         all.push(said(&error, &place));
     }
