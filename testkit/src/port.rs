@@ -3,7 +3,9 @@
 use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
+
+use tokio::net::TcpSocket;
 
 /// Below the ports that systems hand out to outgoing connections, so that none of those takes the port of a server
 /// that is down for a moment.
@@ -51,11 +53,22 @@ impl Port {
 }
 
 fn is_free(number: u16) -> bool {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, number)).is_ok()
+    probe(number).is_ok()
+}
+
+/// Bound, never listening. A child that another thread forks meanwhile has our descriptors until it executes its
+/// program: a listener would live on in there for a moment, and be in the way of who binds next.
+fn probe(number: u16) -> io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind((Ipv4Addr::LOCALHOST, number).into())?;
+    Ok(socket)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
 
     #[test]
@@ -73,5 +86,12 @@ mod tests {
         assert!(is_free(port.number()));
         let _listener = TcpListener::bind(port.addr()).unwrap();
         assert!(!is_free(port.number()));
+    }
+
+    #[test]
+    fn a_probe_that_lives_on_in_a_child_is_in_nobodys_way() {
+        let port = Port::reserve().unwrap();
+        let _inherited = probe(port.number()).unwrap();
+        TcpListener::bind(port.addr()).unwrap();
     }
 }
