@@ -168,8 +168,9 @@ fn signals_reach_the_command() {
 /// `leasehold run` of a script, with a terminal of its own that the test can type on.
 fn at_a_terminal(world: &World, script: &str) -> (OwnedFd, Running) {
     let terminal = openpty(None, None).unwrap();
+    let leasehold = world.leasehold(&["run", "demo", "--", "sh", "-c", script]);
     let mut command = Command::new("setsid");
-    command.args(["--ctty", env!("CARGO_BIN_EXE_leasehold"), "run", "demo", "--", "sh", "-c", script]);
+    command.arg("--ctty").arg(leasehold.get_program()).args(leasehold.get_args());
     world.at_home(&mut command);
     command.stdin(terminal.slave);
     (terminal.master, Running::start(command))

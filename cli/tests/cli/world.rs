@@ -39,7 +39,10 @@ impl World {
 
     /// `leasehold` with these arguments, in this world.
     pub(crate) fn leasehold(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_leasehold"));
+        // Who runs the tests may ignore signals, as `nohup` and scripts do with what they start in the background, and
+        // the command would ignore them too.
+        let mut command = Command::new("/usr/bin/env");
+        command.args(["--default-signal=HUP,INT,QUIT", env!("CARGO_BIN_EXE_leasehold")]);
         // A group of its own: the end of a command in an orphaned group in which a test has stopped something
         // would have the kernel hang up the whole group, and with it these tests and who has called them.
         command.args(arguments).process_group(0);
