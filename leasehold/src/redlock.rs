@@ -7,12 +7,16 @@ use leasehold_core::url::{EngineUrl, parse_duration};
 use leasehold_core::{Engine, Env, Error, ErrorKind, Result};
 use leasehold_redis::Redis;
 
-/// The quorum of a URL's nodes. Besides the options of the nodes, `node_timeout` says how long one is waited for.
+/// The quorum of a URL's nodes. Besides the options of the nodes, `node_timeout` says how long one is waited for, and
+/// `ask` whether they are asked `together` or `one-by-one`.
 pub(crate) async fn open(mut url: EngineUrl) -> Result<Arc<dyn Engine>> {
     let nodes = leasehold_redis::Config::nodes_from_url(&mut url)?;
     let mut config = leasehold_quorum::Config::default();
     if let Some(timeout) = url.take("node_timeout") {
         config = config.timeout(parse_duration(&timeout)?);
+    }
+    if let Some(order) = url.take("ask") {
+        config = config.order(order.parse()?);
     }
     url.done()?;
     let labels: Vec<String> = nodes.iter().map(|node| node.target.to_string()).collect();

@@ -41,6 +41,22 @@ async fn a_minority_may_be_down_and_tokens_rise() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_may_be_asked_one_by_one() {
+    let nodes = five();
+    let url = format!("{}?ask=one-by-one", url_of("redlock", &nodes));
+    let (one, two) = (leasehold::connect(&url).await.unwrap(), leasehold::connect(&url).await.unwrap());
+    let first = one.mutex("m").unwrap().lock().await.unwrap();
+    assert!(two.mutex("m").unwrap().try_lock().await.unwrap().is_none());
+    nodes[0].kill().unwrap();
+    let first_token = first.token();
+    first.release().await.unwrap();
+    let second = two.mutex("m").unwrap().lock().await.unwrap();
+    assert!(second.token() > first_token);
+    let error = leasehold::connect(&url.replace("one-by-one", "in-turn")).await.unwrap_err();
+    assert_eq!(error.to_string(), "nodes cannot be asked `in-turn`; write together or one-by-one");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn waiters_take_turns_and_nothing_is_left() {
     let nodes = five();
     let url = url_of("redlock", &nodes);

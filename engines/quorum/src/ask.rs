@@ -76,7 +76,7 @@ impl Shared {
         let (rules, enough, queue) = (&self.config.rules, self.majority(), asked.queue.filter(|_| renews));
         let turn = asked
             .round
-            .until(&self.nodes, &self.env, self.config.patience(ttl), enough, |round| {
+            .until(self, self.config.patience(ttl), enough, |round| {
                 let votes = tally::votes(round, 0, self.nodes.len());
                 let count = tally::count(&votes, proposed, !(rules.one_token)());
                 let accepted = (rules.votes)(*before, count.accepted);
@@ -151,7 +151,7 @@ impl Shared {
     pub(crate) async fn hear_one(&self, round: &mut Round<Standing>, ttl: Duration) {
         let patience = self.config.patience(ttl.min(WAITING_TTL_MAX));
         let settled = |round: &Round<Standing>| round.is_settled(&self.nodes, 1).then_some(());
-        round.until(&self.nodes, &self.env, patience, 1, settled).await;
+        round.until(self, patience, 1, settled).await;
     }
 }
 

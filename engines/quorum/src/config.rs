@@ -1,5 +1,6 @@
 //! Which nodes make a quorum, and how they are asked.
 
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,10 +16,39 @@ const TIMEOUT_MAX: Duration = Duration::from_millis(200);
 /// The shortest: a node in another place needs that long for its answer.
 const TIMEOUT_MIN: Duration = Duration::from_millis(20);
 
+/// In which order the nodes are asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum Order {
+    /// All at once: a lock that nobody else wants takes one round trip to the slowest of the majority.
+    #[default]
+    Together,
+    /// Each when the one before has answered, or has been waited for, and nothing is decided before the last: as the
+    /// original algorithm is told. It takes as many round trips as there are nodes, and validity runs out meanwhile.
+    OneByOne,
+}
+
+impl FromStr for Order {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "together" => Ok(Self::Together),
+            "one-by-one" => Ok(Self::OneByOne),
+            _ => Err(refuse(
+                ErrorKind::InvalidInput,
+                format!("nodes cannot be asked `{text}`; write together or one-by-one"),
+            )),
+        }
+    }
+}
+
 /// How nodes are asked.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Config {
+    /// In which order the nodes are asked.
+    pub order: Order,
     /// How long one node is waited for. It should be several times the round trip to the farthest node, and small
     /// against the TTL: while a node is waited for, validity runs out. By default a twentieth of the TTL, but at
     /// least 20 ms and at most 200 ms.
@@ -29,6 +59,13 @@ pub struct Config {
 }
 
 impl Config {
+    /// The same with this order.
+    #[must_use]
+    pub fn order(mut self, order: Order) -> Self {
+        self.order = order;
+        self
+    }
+
     /// The same with this time for one node.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
@@ -114,6 +151,7 @@ mod tests {
             refused(&nodes(&["a", "b", "a"])),
             refused(&same),
             check(&nodes(&["a", "b", "c", "d"])).unwrap().join(""),
+            "at-once".parse::<Order>().unwrap_err().to_string(),
         ]);
         assert_eq!(check(&nodes(&["a", "b", "c", "d", "e"])).unwrap(), Vec::<String>::new());
     }

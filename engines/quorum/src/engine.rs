@@ -12,7 +12,8 @@ use leasehold_core::{
     Batch, Claim, ClaimRef, Engine, EngineInfo, Env, Error, ErrorKind, Leave, Refresh, Reply, Result,
 };
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, Order};
+use crate::in_turn::InTurn;
 use crate::info;
 use crate::node::Node;
 use crate::shared::Shared;
@@ -51,7 +52,12 @@ impl Quorum {
     /// the tokens of one cannot be raised.
     pub fn new(nodes: Vec<(String, Arc<dyn Engine>)>, config: Config, env: Env) -> Result<(Self, Tail)> {
         let warnings = config::check(&nodes)?;
-        let nodes: Vec<Node> = nodes.into_iter().map(|(label, engine)| Node::new(label, engine)).collect();
+        let in_order = |engine| match config.order {
+            Order::Together => engine,
+            Order::OneByOne => Arc::new(InTurn(engine)),
+        };
+        let nodes: Vec<Node> =
+            nodes.into_iter().map(|(label, engine)| Node::new(label, in_order(engine))).collect();
         let mut info = info::of(&nodes);
         info.warnings.extend(warnings);
         let shared = Arc::new(Shared::new(nodes, info, env, config));

@@ -81,7 +81,7 @@ impl Shared {
             };
             let settled =
                 |round: &Round<()>| (confirmed(round) || round.is_settled(&self.nodes, enough)).then_some(());
-            round.until(&self.nodes, &self.env, patience, enough, settled).await;
+            round.until(self, patience, enough, settled).await;
         }
         let mut confirmed: Batch<(usize, usize)> = asked.iter().map(|_| (0, 0)).collect();
         for call in &round.calls {

@@ -6,6 +6,7 @@ mod bell;
 mod config;
 mod crowd;
 mod engine;
+mod in_turn;
 mod info;
 mod join;
 mod leave;
@@ -20,7 +21,7 @@ mod tally;
 mod view;
 mod watch;
 
-pub use config::Config;
+pub use config::{Config, Order};
 pub use engine::Quorum;
 pub use info::info;
 pub use tail::Tail;

@@ -87,7 +87,7 @@ impl Shared {
             round.ask(node, asked.engine.refresh(&batch));
         }
         let decided: Option<Batch<Renewal>> = round
-            .until(&self.nodes, &self.env, self.config.patience(longest), self.majority(), |round| {
+            .until(self, self.config.patience(longest), self.majority(), |round| {
                 let settled = round.timed_out || round.is_answered();
                 let decide = |(at, item): (usize, &Item<'_>)| {
                     tally::renewal(&tally::votes(round, at, self.nodes.len()), &item.lives, settled)

@@ -1,4 +1,4 @@
-//! One request to each of some nodes at the same time, polled in the caller's own task.
+//! One request to each of some nodes, at the same time or one after the other, polled in the caller's own task.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -7,11 +7,13 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use leasehold_core::clock::Sleep;
-use leasehold_core::{Batch, Env, Error, Reply, Result};
+use leasehold_core::{Batch, Error, Reply, Result};
 use smallvec::SmallVec;
 
 use crate::bell::Bell;
+use crate::config::Order;
 use crate::node::Node;
+use crate::shared::Shared;
 
 /// What there is one of for each node.
 pub(crate) type PerNode<T> = SmallVec<[T; 5]>;
@@ -29,6 +31,13 @@ impl<T> Call<T> {
     /// Whether all is well.
     pub(crate) fn is_certain(&self) -> bool {
         self.reply.is_none() && self.answers.iter().all(Result::is_ok)
+    }
+
+    /// Takes in what the node answers.
+    fn answered(&mut self, node: &Node, answers: Batch<Result<T>>) {
+        node.answers(!answers.iter().any(|a| a.as_ref().is_err_and(Error::is_transient)));
+        self.answers = answers;
+        self.reply = None;
     }
 }
 
@@ -78,12 +87,17 @@ impl<T> Round<T> {
     /// before `enough` answers have come.
     pub(crate) async fn until<D>(
         &mut self,
-        nodes: &[Node],
-        env: &Env,
+        shared: &Shared,
         patience: Duration,
         enough: usize,
         mut decide: impl FnMut(&Self) -> Option<D>,
     ) -> Option<D> {
+        let Shared { nodes, env, config, .. } = shared;
+        if config.order == Order::OneByOne {
+            // Boxed, for nearly nobody asks so.
+            Box::pin(self.in_turn(shared, patience)).await;
+            return decide(self);
+        }
         let bell = Arc::new(Bell::default());
         let ropes: PerNode<Waker> = (0..self.calls.len()).map(|nth| bell.rope(nth)).collect();
         let mut sleep: Option<Sleep> = None;
@@ -114,15 +128,31 @@ impl<T> Round<T> {
         .await
     }
 
+    /// Asks one node after the other. Who does not answer in time is passed over.
+    async fn in_turn(&mut self, shared: &Shared, patience: Duration) {
+        for call in &mut self.calls {
+            let Some(reply) = &mut call.reply else { continue };
+            let node = &shared.nodes[call.node];
+            let answers = tokio::select! {
+                biased;
+                answers = reply => Some(answers),
+                () = shared.env.clock.sleep_until(shared.env.now() + patience) => None,
+            };
+            match answers {
+                Some(answers) => call.answered(node, answers),
+                None => node.answers(false),
+            }
+        }
+        self.timed_out = true;
+    }
+
     /// Takes in the answers of those calls that have news; whether there are any.
     fn hear(&mut self, nodes: &[Node], news: u64, ropes: &[Waker]) -> bool {
         let mut heard = false;
         for (nth, (call, rope)) in self.calls.iter_mut().zip(ropes).enumerate() {
             let Some(reply) = call.reply.as_mut().filter(|_| news & 1 << nth != 0) else { continue };
             if let Poll::Ready(answers) = Pin::new(reply).poll(&mut Context::from_waker(rope)) {
-                nodes[call.node].answers(!answers.iter().any(|a| a.as_ref().is_err_and(Error::is_transient)));
-                call.answers = answers;
-                call.reply = None;
+                call.answered(&nodes[call.node], answers);
                 heard = true;
             }
         }

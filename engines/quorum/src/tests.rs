@@ -87,23 +87,27 @@ struct Nodes {
 
 impl Nodes {
     fn new(count: usize) -> Self {
+        Self::asked(count, Order::Together)
+    }
+
+    fn asked(count: usize, order: Order) -> Self {
         let part = || Part { memory: Mutex::new(Memory::new(Env::system())), mood: Mutex::new(Mood::Well) };
         let parts: Vec<_> = (0..count).map(|_| std::sync::Arc::new(part())).collect();
-        let quorum = Self::quorum(&parts);
+        let quorum = Self::quorum(&parts, order);
         Self { parts, quorum }
     }
 
     /// Another process on the same nodes.
     fn another(&self) -> Self {
-        Self { parts: self.parts.clone(), quorum: Self::quorum(&self.parts) }
+        Self { parts: self.parts.clone(), quorum: Self::quorum(&self.parts, Order::Together) }
     }
 
-    fn quorum(parts: &[std::sync::Arc<Part>]) -> Quorum {
+    fn quorum(parts: &[std::sync::Arc<Part>], order: Order) -> Quorum {
         let named = parts.iter().enumerate().map(|(at, part)| {
             let engine: std::sync::Arc<dyn Engine> = part.clone();
             (format!("n{at}"), engine)
         });
-        let config = Config::default().timeout(Duration::from_millis(30));
+        let config = Config::default().timeout(Duration::from_millis(30)).order(order);
         Quorum::spawn(named.collect(), config, Env::system()).unwrap()
     }
 
@@ -184,6 +188,46 @@ async fn one_round_trip_when_alone() {
     assert_eq!(token(&nodes.join(&claim(1)).await), first);
     nodes.leave(&claim(1)).await.unwrap();
     assert!(token(&nodes.join(&claim(2)).await) > first);
+}
+
+#[tokio::test]
+async fn one_by_one_the_next_is_asked_when_the_one_before_has_answered() {
+    let nodes = Nodes::asked(5, Order::OneByOne);
+    let mut first = nodes.quorum.join(&[claim(1)]).now_or_never().expect("memory answers at once");
+    let first = token(&first.pop().unwrap());
+    for node in 0..5 {
+        assert_eq!(nodes.standing_at(node).await, 1, "also the last one is asked");
+    }
+    assert_eq!(token(&nodes.refresh(&claim(1)).await), first);
+    nodes.leave(&claim(1)).await.unwrap();
+
+    nodes.mood([1], Mood::CutOff);
+    let mut joining = nodes.quorum.join(&[claim(2)]);
+    assert!((&mut joining).now_or_never().is_none());
+    assert_eq!((nodes.standing_at(0).await, nodes.standing_at(2).await), (1, 0), "the second is waited for");
+    assert!(token(&joining.await.pop().unwrap()) > first);
+    assert_eq!(nodes.standing_at(4).await, 1);
+    assert_eq!(waits(&nodes.join(&claim(3)).await), 1);
+    nodes.leave(&claim(2)).await.unwrap();
+    token(&nodes.refresh(&claim(3)).await);
+}
+
+#[tokio::test]
+async fn one_by_one_nothing_is_left_behind_either() {
+    for mood in [Mood::CutOff, Mood::Mute] {
+        let nodes = Nodes::asked(5, Order::OneByOne);
+        nodes.mood(1..4, mood);
+        assert_eq!(nodes.join(&claim(1)).await.unwrap_err().kind(), ErrorKind::Unavailable);
+        // Dropped while the second node is waited for.
+        let mut joining = nodes.quorum.join(&[claim(2)]);
+        assert!((&mut joining).now_or_never().is_none());
+        drop(joining);
+        nodes.mood(1..4, Mood::Well);
+        nodes.leave(&claim(2)).await.unwrap();
+        for node in 0..5 {
+            nodes.emptied(node).await;
+        }
+    }
 }
 
 #[tokio::test]
