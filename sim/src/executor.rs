@@ -17,7 +17,7 @@ pub type True = u64;
 /// A node: a machine with a clock, whose tasks pause and die together.
 pub type NodeId = usize;
 
-/// How much time a poll may take.
+/// How much time a poll may take, unless it takes none.
 const POLL_NANOS: u64 = 3_000;
 
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -70,6 +70,8 @@ struct State {
     timers: BTreeMap<TimerKey, Action>,
     timer_count: u64,
     dice: Dice,
+    /// How much time a poll may take.
+    poll_nanos: u64,
 }
 
 struct Inner {
@@ -113,8 +115,16 @@ impl Executor {
             timers: BTreeMap::new(),
             timer_count: 0,
             dice,
+            poll_nanos: POLL_NANOS,
         };
         Self(Arc::new(Inner { now: AtomicU64::new(0), ready: Arc::default(), state: Mutex::new(state) }))
+    }
+
+    /// The same where only messages and sleep take time, not work.
+    pub fn instant(nodes: usize, dice: Dice) -> Self {
+        let executor = Self::new(nodes, dice);
+        lock(&executor.0.state).poll_nanos = 0;
+        executor
     }
 
     /// True time.
@@ -233,7 +243,8 @@ impl Executor {
         task.queued.queued.store(false, Ordering::Relaxed);
         let Some(mut work) = task.work.take() else { return Step::Event };
         let waker = task.waker.clone();
-        let cost = state.dice.below(POLL_NANOS);
+        let most = state.poll_nanos;
+        let cost = state.dice.below(most);
         self.0.now.fetch_add(cost, Ordering::Relaxed);
         drop(state);
         let done = work.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();

@@ -32,7 +32,7 @@
 //! Foreign engines: the conformance suite runs against those. Evicting a holder by hand, which breaks exclusion by
 //! design. Clocks beyond the stated bound, where there is one engine.
 //!
-//! The case that a quorum cannot rule out, two holders at once, is played by [`scenario`].
+//! The case that a quorum cannot rule out, two holders at once, is among the four that [`walk`] plays to be looked at.
 //!
 //! # How to replay
 //! A failing seed prints the one command that shows its trace:
@@ -48,6 +48,6 @@ pub mod dice;
 pub mod executor;
 pub mod mutation;
 pub mod network;
-pub mod scenario;
 pub mod trace;
+pub mod walk;
 pub mod world;

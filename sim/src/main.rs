@@ -8,7 +8,6 @@ use clap::Parser;
 use leasehold_sim::campaign::{self, Campaign, Failure};
 use leasehold_sim::check::Violation;
 use leasehold_sim::mutation::Mutation;
-use leasehold_sim::scenario::two_holders;
 use leasehold_sim::world::plan::Realm;
 
 /// So many lines of a trace are shown for a failing seed.
@@ -34,9 +33,6 @@ struct Args {
     /// Worlds in which a quorum of engines keeps the locks
     #[arg(long)]
     quorum: bool,
-    /// Only play the case in which a majority of clocks has two holders
-    #[arg(long)]
-    two_holders: bool,
     /// Print what happens in it
     #[arg(long, requires = "seed")]
     trace: bool,
@@ -53,10 +49,6 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    if args.two_holders {
-        two_holders().story.iter().for_each(|line| println!("{line}"));
-        return ExitCode::SUCCESS;
-    }
     if args.mutation.as_deref() == Some("list") {
         for mutation in Mutation::ALL {
             println!(

@@ -1,14 +1,14 @@
-//! What happened, in order: always hashed, kept as text only when somebody wants to read it.
+//! What happened, in order: always hashed, kept only when somebody wants to read it.
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use leasehold_core::observe::What;
+use leasehold_core::observe::{Event as Observed, Observer, What};
 use leasehold_core::{ClaimId, ErrorKind, Hint, Standing, Token};
 
-use crate::executor::{NodeId, True, lock};
+use crate::executor::{Executor, NodeId, True, lock};
 use crate::world::want::Want;
 
 /// The number of a task's call of `lock` or its like.
@@ -41,6 +41,19 @@ pub enum Event {
     Hints(ClaimId, Told),
     /// Something is done to a node or to the engine.
     Nemesis(&'static str, NodeId),
+    /// Somebody in a walk-through says what it does.
+    Says(Speaker, String),
+}
+
+/// Who says something in a walk-through.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Speaker {
+    /// A client.
+    Client(NodeId),
+    /// The storage.
+    Storage,
+    /// Nobody on the stage: the network, the clocks.
+    World,
 }
 
 /// How a call ended.
@@ -118,6 +131,7 @@ impl fmt::Display for Event {
             Self::Hints(id, Told::Hint(hint)) => write!(f, "hint for {id:?} arrives: {hint:?}"),
             Self::Hints(id, told) => write!(f, "hint for {id:?} arrives: {told:?}"),
             Self::Nemesis(what, node) => write!(f, "nemesis: {what} n{node}"),
+            Self::Says(who, what) => write!(f, "{who:?} {what}"),
         }
     }
 }
@@ -130,13 +144,13 @@ pub struct Log(Arc<Mutex<Inner>>);
 struct Inner {
     hasher: DefaultHasher,
     count: u64,
-    lines: Option<Vec<String>>,
+    events: Option<Vec<(True, Event)>>,
 }
 
 impl Log {
-    /// An empty log that keeps its text if it shall.
+    /// An empty log that keeps what it hears if it shall.
     pub fn new(keep: bool) -> Self {
-        let inner = Inner { hasher: DefaultHasher::new(), count: 0, lines: keep.then(Vec::new) };
+        let inner = Inner { hasher: DefaultHasher::new(), count: 0, events: keep.then(Vec::new) };
         Self(Arc::new(Mutex::new(inner)))
     }
 
@@ -145,8 +159,8 @@ impl Log {
         let mut inner = lock(&self.0);
         inner.count += 1;
         (now, event).hash(&mut inner.hasher);
-        if let Some(lines) = &mut inner.lines {
-            lines.push(format!("{:>15.6} ms  {event}", now as f64 / 1e6));
+        if let Some(events) = &mut inner.events {
+            events.push((now, event.clone()));
         }
     }
 
@@ -156,8 +170,28 @@ impl Log {
         (inner.count, inner.hasher.finish())
     }
 
-    /// The text, if it was kept.
+    /// What happened when, if it was kept.
+    pub fn take(&self) -> Vec<(True, Event)> {
+        lock(&self.0).events.take().unwrap_or_default()
+    }
+
+    /// The same as text.
     pub fn take_lines(&self) -> Vec<String> {
-        lock(&self.0).lines.take().unwrap_or_default()
+        let line = |(now, event): (True, Event)| format!("{:>15.6} ms  {event}", now as f64 / 1e6);
+        self.take().into_iter().map(line).collect()
+    }
+}
+
+/// Puts what a client tells its observer into the log.
+#[derive(Debug)]
+pub(crate) struct Ear {
+    pub(crate) node: NodeId,
+    pub(crate) executor: Executor,
+    pub(crate) log: Log,
+}
+
+impl Observer for Ear {
+    fn observe(&self, event: &Observed<'_>) {
+        self.log.add(self.executor.now(), &Event::Tells(self.node, event.id, Told::What(event.what)));
     }
 }

@@ -21,6 +21,9 @@ use crate::trace::{Event, Log, Seen, Told};
 type Sender = oneshot::Sender<Result<Answer, Error>>;
 pub(crate) type Receiver = oneshot::Receiver<Result<Answer, Error>>;
 
+/// How many numbers of requests each node of a quorum has, so that a trace tells them apart.
+pub(crate) const NUMBERS: u64 = 100_000;
+
 /// Where a node's process can be reached.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
@@ -110,8 +113,7 @@ impl Server {
             dice,
             up: true,
             epoch: 0,
-            // So that a trace tells the nodes of a quorum apart.
-            requests: nth * 100_000,
+            requests: nth * NUMBERS,
             cut: BTreeSet::new(),
             proposed: BTreeMap::new(),
             stale: BTreeMap::new(),

@@ -13,7 +13,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use leasehold_core::client::rules::Rules;
-use leasehold_core::observe::{Event as Observed, Observer};
 use leasehold_core::{Client, Env};
 
 use crate::check::fence::Storage;
@@ -24,7 +23,7 @@ use crate::dice::{Dice, SimRng};
 use crate::executor::{Executor, NodeId, Step, True, lock, nanos};
 use crate::mutation::Mutation;
 use crate::network::server::{Make, Server};
-use crate::trace::{CallId, Event, Log, Told};
+use crate::trace::{CallId, Ear, Log};
 use crate::world::plan::{Plan, Realm, Trouble};
 use crate::world::task::Task;
 use crate::world::watch::Watch;
@@ -91,20 +90,6 @@ pub(crate) struct World {
     pub(crate) verdict: Verdict,
     calls: AtomicU32,
     running: Mutex<Running>,
-}
-
-/// Puts what a client tells its observer into the log.
-#[derive(Debug)]
-struct Ear {
-    node: NodeId,
-    executor: Executor,
-    log: Log,
-}
-
-impl Observer for Ear {
-    fn observe(&self, event: &Observed<'_>) {
-        self.log.add(self.executor.now(), &Event::Tells(self.node, event.id, Told::What(event.what)));
-    }
 }
 
 /// Runs a seed.
