@@ -2,11 +2,13 @@
 
 use std::env::VarError;
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use leasehold::url::parse_duration;
 use leasehold_bench::{Case, parse_seconds, parse_tasks};
+use leasehold_sim::walk::Walk;
 
 use crate::exit::{Failure, USAGE};
 use crate::guardian;
@@ -52,6 +54,7 @@ pub(crate) enum Command {
     Engines(EnginesArgs),
     Schema(SchemaArgs),
     Bench(BenchArgs),
+    Simulate(SimulateArgs),
     #[command(hide = true)]
     Guardian(guardian::Task),
 }
@@ -214,6 +217,39 @@ pub(crate) struct BenchArgs {
     pub(crate) seconds: Option<Duration>,
 
     /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Walk through what a lock does, on simulated time
+///
+/// Two clients, A and B, want one lock. They, what renews their locks, the nodes and the fence at the storage are
+/// leasehold's real code; the time is simulated, so it takes none. Work takes no time there, and each message half of
+/// `--latency`. Needs no engine.
+#[derive(Debug, Args)]
+pub(crate) struct SimulateArgs {
+    /// What happens
+    pub(crate) walk: Walk,
+
+    /// The time to live of the lock
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    #[arg(allow_hyphen_values = true)]
+    pub(crate) ttl: Duration,
+
+    /// How many nodes keep it: 1 is a single engine, 3 and more are Redlock [default: 5 for normal and partition, else 1]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub(crate) nodes: Option<usize>,
+
+    /// How long a request to a node and its answer take
+    #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = parse_duration)]
+    #[arg(allow_hyphen_values = true)]
+    pub(crate) latency: Duration,
+
+    /// Also draw it into this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+
+    /// Print JSON, with all that was sent
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -11,6 +11,8 @@ pub(crate) const USAGE: u8 = 64;
 pub(crate) const UNAVAILABLE: u8 = 69;
 /// A defect, or the system refuses something that is always there.
 pub(crate) const INTERNAL: u8 = 70;
+/// A file cannot be written.
+pub(crate) const CANNOT_CREATE: u8 = 73;
 /// The lock is busy.
 pub(crate) const BUSY: u8 = 75;
 /// The lock was lost, or its time was over, and the command was ended.

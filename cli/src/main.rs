@@ -20,6 +20,7 @@ mod run;
 mod schema;
 mod show;
 mod signals;
+mod simulate;
 mod unlock;
 mod view;
 mod watch;
@@ -62,6 +63,7 @@ fn execute(cli: Cli) -> Result<End, Failure> {
         Command::Engines(args) => engines::engines(&args),
         Command::Schema(args) => schema::schema(&args),
         Command::Bench(args) => bench::bench(url, &args),
+        Command::Simulate(args) => simulate::simulate(&args),
         Command::Guardian(task) => {
             guardian::guard(&task).map(|()| End::Code(0)).map_err(Failure::internal("guardian"))
         }

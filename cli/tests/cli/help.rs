@@ -13,6 +13,7 @@ fn help() {
         &["ls", "-h"],
         &["watch", "-h"],
         &["unlock", "--help"],
+        &["simulate", "--help"],
     ] {
         let ended = world.ran(arguments);
         assert_eq!((ended.code(), ended.err.as_str()), (0, ""));

@@ -13,4 +13,5 @@ mod redis;
 mod refusals;
 mod running;
 mod schema;
+mod simulate;
 mod world;

@@ -64,7 +64,10 @@ impl Terms {
         let quorum = matches!(walk, Walk::Normal | Walk::Partition);
         let nodes = self.nodes.unwrap_or(if quorum { 5 } else { 1 });
         if self.ttl < TTL_MIN || self.ttl > TTL_MAX {
-            return Err(format!("a TTL of {:?} leaves a scene no room; choose 100ms to 1m", self.ttl));
+            return Err(format!(
+                "a TTL of {:?} is too short or too long to be looked at; choose 100ms to 1m",
+                self.ttl
+            ));
         }
         if nodes == 2 || nodes == 0 || nodes > NODES_MAX {
             return Err(format!("{nodes} nodes make no quorum; choose 1, or 3 to {NODES_MAX}"));

@@ -17,7 +17,9 @@ pub struct Story {
     /// Which one.
     pub walk: &'static str,
     /// What it is about, in a line.
-    pub title: String,
+    pub title: &'static str,
+    /// What keeps the lock, and how far away it is.
+    pub setting: String,
     /// The time to live.
     #[serde(rename = "ttl_ms", serialize_with = "millis")]
     pub ttl: True,
@@ -282,7 +284,8 @@ pub(super) fn tell(stage: &Stage, walk: Walk, figures: Vec<Figure>) -> Story {
     let (ttl, latency) = (nanos(stage.terms.ttl), nanos(stage.terms.latency));
     Story {
         walk: name,
-        title: format!("{title}\n{kept}; TTL {}, {} a request", span(ttl), span(latency)),
+        title,
+        setting: format!("{kept}; TTL {}, {} a request", span(ttl), span(latency)),
         ttl,
         nodes,
         latency,
@@ -401,7 +404,8 @@ impl Listener {
                 }
             }
             What::RenewalFailed { remaining } => {
-                if !std::mem::replace(&mut state.failing, true) {
+                let said = std::mem::replace(&mut state.failing, true);
+                if !said {
                     self.line(at, me, format!("cannot renew: it holds for {} more", span(nanos(remaining))));
                 }
             }
