@@ -31,7 +31,7 @@
 //! | Redis, Valkey | [`redis`] | both are one script | `redis` |
 //! | files | [`mod@file`] | an advisory lock is held over both | |
 //! | S3, GCS, Azure | [`object`] | a put is conditional on the version whose marks were read | `object_store` |
-//! | HTTP and gRPC services | [`tower`] | a request is inside until it is answered | `tower` |
+//! | HTTP and gRPC services | [`tower`] | a request is inside until it is answered | `tower`, `tonic` |
 //!
 //! Measured in turns within one run on a loaded machine of two cores (`cargo bench -p leasehold-fence`): a fenced SET on
 //! Redis at 0.87 of the rate of a bare one, a transaction with one UPDATE on PostgreSQL at 0.71, with its disk awaited; a

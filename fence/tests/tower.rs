@@ -74,7 +74,7 @@ async fn who_has_no_token_may_pass_where_that_is_said() {
 async fn grpc_is_answered_in_its_own_form() {
     let service = service();
     answer(&service, Some("exclusive:34:stock/42")).await;
-    for (token, code) in [(Some("exclusive:33:stock/42"), "9"), (None, "3")] {
+    for (token, code) in [(Some("exclusive:33:stock/42"), "10"), (None, "9"), (Some("34"), "3")] {
         let response = service.clone().oneshot(ask(token, "application/grpc+proto")).await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(response.headers()["grpc-status"], code);

@@ -52,6 +52,16 @@ impl<S: Service<Request<B>>, B> Service<Request<B>> for AddToken<S> {
     }
 }
 
+/// As an interceptor of tonic's clients: `StockClient::with_interceptor(channel, AddTokenLayer::new(&guard))`.
+#[cfg(feature = "tonic")]
+impl tonic::service::Interceptor for AddTokenLayer {
+    fn call(&mut self, mut request: tonic::Request<()>) -> Result<tonic::Request<()>, tonic::Status> {
+        let value = tonic::metadata::MetadataValue::try_from(self.header.as_bytes());
+        request.metadata_mut().insert(super::fence::NAME, value.expect("a sequencer is visible ASCII"));
+        Ok(request)
+    }
+}
+
 /// For clients that are built of something else.
 impl From<&Sequencer> for HeaderValue {
     fn from(who: &Sequencer) -> Self {

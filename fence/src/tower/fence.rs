@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{HeaderName, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -13,7 +13,12 @@ use super::refusal::Refusal;
 use crate::{Memory, Sequencer};
 
 /// The header that carries a [`Sequencer`].
-pub const HEADER: HeaderName = HeaderName::from_static("fencing-token");
+pub const HEADER: HeaderName = HeaderName::from_static(NAME);
+
+/// The same as text.
+pub(super) const NAME: &str = "fencing-token";
+
+type Answer<B, E> = Pin<Box<dyn Future<Output = Result<Response<B>, E>> + Send>>;
 
 type LockOf = Arc<dyn Fn(&http::Uri) -> String + Send + Sync>;
 
@@ -28,6 +33,17 @@ pub struct FenceLayer {
 /// A service behind a fence.
 #[derive(Clone, Debug)]
 pub struct Fenced<S> {
+    inner: S,
+    layer: FenceLayer,
+}
+
+/// [`FenceLayer`] for a service that speaks gRPC alone, as tonic's do: [`FenceLayer::grpc`].
+#[derive(Clone, Debug)]
+pub struct GrpcFenceLayer(FenceLayer);
+
+/// A gRPC service behind a fence.
+#[derive(Clone, Debug)]
+pub struct GrpcFenced<S> {
     inner: S,
     layer: FenceLayer,
 }
@@ -58,6 +74,11 @@ impl FenceLayer {
     pub fn optional(mut self) -> Self {
         self.optional = true;
         self
+    }
+
+    /// The same for a service that speaks gRPC alone, such as one of tonic's: a refusal is a status without a body.
+    pub fn grpc(self) -> GrpcFenceLayer {
+        GrpcFenceLayer(self)
     }
 
     /// Under which lock a request comes; `None` if it needs none.
@@ -104,26 +125,75 @@ where
 {
     type Response = Response<B>;
     type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<B>, S::Error>> + Send>>;
+    type Future = Answer<B, S::Error>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<A>) -> Self::Future {
+    fn call(&mut self, request: Request<A>) -> Self::Future {
+        let form = |refusal: &Refusal, asked: &HeaderMap| refusal.respond(asked);
+        self.layer.call(&mut self.inner, request, form)
+    }
+}
+
+impl<S> Layer<S> for GrpcFenceLayer {
+    type Service = GrpcFenced<S>;
+
+    fn layer(&self, inner: S) -> GrpcFenced<S> {
+        GrpcFenced { inner, layer: self.0.clone() }
+    }
+}
+
+impl<S, A, B> Service<Request<A>> for GrpcFenced<S>
+where
+    S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send,
+    A: Send + 'static,
+    B: Default + Send + 'static,
+{
+    type Response = Response<B>;
+    type Error = S::Error;
+    type Future = Answer<B, S::Error>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<A>) -> Self::Future {
+        self.layer.call(&mut self.inner, request, |refusal, _| refusal.grpc())
+    }
+}
+
+impl FenceLayer {
+    /// Has a request answered by the service, inside the fence, or refused in a form.
+    fn call<S, A, B>(
+        &self,
+        inner: &mut S,
+        mut request: Request<A>,
+        refuse: fn(&Refusal, &HeaderMap) -> Response<B>,
+    ) -> Answer<B, S::Error>
+    where
+        S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
+        S::Future: Send,
+        S::Error: Send,
+        A: Send + 'static,
+        B: Send + 'static,
+    {
         // The one that has been polled ready is the one to call.
-        let clone = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, clone);
-        let (who, fence) = (self.layer.who(&request), self.layer.fence.clone());
+        let clone = inner.clone();
+        let mut inner = std::mem::replace(inner, clone);
+        let (who, fence) = (self.who(&request), self.fence.clone());
         Box::pin(async move {
             let who = match who {
                 Ok(Some(who)) => who,
                 Ok(None) => return inner.call(request).await,
-                Err(refusal) => return Ok(refusal.respond(request.headers())),
+                Err(refusal) => return Ok(refuse(&refusal, request.headers())),
             };
             let inside = match fence.enter(&who).await {
                 Ok(inside) => inside,
-                Err(stale) => return Ok(Refusal::Stale(stale).respond(request.headers())),
+                Err(stale) => return Ok(refuse(&Refusal::Stale(stale), request.headers())),
             };
             request.extensions_mut().insert(who);
             let response = inner.call(request).await;

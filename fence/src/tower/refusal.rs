@@ -13,6 +13,10 @@ use crate::Stale;
 /// What gRPC wants escaped in its messages.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
 
+/// In the metadata of a gRPC status: the token that was refused, and the one that it would have had to reach.
+const PRESENTED: &str = "fencing-token-presented";
+const SEEN: &str = "fencing-token-seen";
+
 /// Why a request is not let in.
 #[derive(Debug)]
 pub(super) enum Refusal {
@@ -34,7 +38,10 @@ impl Refusal {
     /// In the form that the request came in.
     pub(super) fn respond<B: From<String>>(&self, asked: &HeaderMap) -> Response<B> {
         let form = asked.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        if form.starts_with("application/grpc") { self.grpc() } else { self.problem() }
+        if !form.starts_with("application/grpc") {
+            return self.problem();
+        }
+        self.grpc::<String>().map(B::from)
     }
 
     fn problem<B: From<String>>(&self) -> Response<B> {
@@ -57,14 +64,19 @@ impl Refusal {
     }
 
     /// A response of headers alone, as gRPC has it.
-    fn grpc<B: From<String>>(&self) -> Response<B> {
+    ///
+    /// Who comes too late has to begin again with the lock and a fresh read, which is what `ABORTED` says and 409 is
+    /// mapped to; `FAILED_PRECONDITION` is for who has no lock at all.
+    pub(super) fn grpc<B: Default>(&self) -> Response<B> {
         const INVALID_ARGUMENT: &str = "3";
         const FAILED_PRECONDITION: &str = "9";
+        const ABORTED: &str = "10";
         let code = match self {
-            Self::Missing | Self::Malformed(_) | Self::OtherLock { .. } => INVALID_ARGUMENT,
-            Self::Stale(_) => FAILED_PRECONDITION,
+            Self::Missing => FAILED_PRECONDITION,
+            Self::Malformed(_) | Self::OtherLock { .. } => INVALID_ARGUMENT,
+            Self::Stale(_) => ABORTED,
         };
-        let mut response = Response::new(B::from(String::new()));
+        let mut response = Response::new(B::default());
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert("grpc-status", HeaderValue::from_static(code));
@@ -72,6 +84,10 @@ impl Refusal {
         let text = utf8_percent_encode(&text, ESCAPED).to_string();
         if let Ok(text) = HeaderValue::try_from(text) {
             headers.insert("grpc-message", text);
+        }
+        if let Self::Stale(stale) = self {
+            headers.insert(PRESENTED, HeaderValue::from(stale.presented.get()));
+            headers.insert(SEEN, HeaderValue::from(stale.seen));
         }
         response
     }
