@@ -23,6 +23,9 @@
 //! refused because a reader with a higher token was there before. Permits of semaphores fence nothing and are refused
 //! by their type.
 //!
+//! Where the data is in the same etcd, ZooKeeper or Consul as the lock, there is nothing to raise: each access fails from the
+//! moment on at which the lock is not held any more, before anybody else can have it.
+//!
 //! # Where the data is
 //! | storage | module | check and write are one because | feature |
 //! |---|---|---|---|
@@ -31,13 +34,18 @@
 //! | Redis, Valkey | [`redis`] | both are one script | `redis` |
 //! | files | [`mod@file`] | an advisory lock is held over both | |
 //! | S3, GCS, Azure | [`object`] | a put is conditional on the version whose marks were read | `object_store` |
+//! | etcd, ZooKeeper, Consul | [`etcd`], [`zookeeper`], [`consul`] | both are one transaction, and the lock itself is the mark | the same |
 //! | HTTP and gRPC services | [`tower`] | a request is inside until it is answered | `tower`, `tonic` |
 //!
 //! Measured in turns within one run on a loaded machine of two cores (`cargo bench -p leasehold-fence`): a fenced SET on
 //! Redis at 0.87 of the rate of a bare one, a transaction with one UPDATE on PostgreSQL at 0.71, with its disk awaited; a
 //! request through the layer takes 0.3 us more. Each module says what its check costs and what it cannot see.
 
+#[cfg(feature = "consul")]
+pub mod consul;
 mod error;
+#[cfg(feature = "etcd")]
+pub mod etcd;
 pub mod file;
 mod marks;
 mod memory;
@@ -50,6 +58,8 @@ mod sequencer;
 pub mod sql;
 #[cfg(feature = "tower")]
 pub mod tower;
+#[cfg(feature = "zookeeper")]
+pub mod zookeeper;
 
 pub use error::Error;
 pub use marks::{Marks, Stale};

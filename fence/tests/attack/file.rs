@@ -28,7 +28,13 @@ pub(crate) struct Stored {
 
 pub(crate) fn target() -> Result<Target, Failure> {
     let (keeps, place) = folder()?;
-    Ok(Target { name: "file", writes: 3_000, open: Open::Processes("file", place), _keeps: Box::new(keeps) })
+    Ok(Target {
+        name: "file",
+        writes: 3_000,
+        open: Open::Processes("file", place),
+        engine: None,
+        _keeps: Box::new(keeps),
+    })
 }
 
 impl Stored {

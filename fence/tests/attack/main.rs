@@ -6,21 +6,27 @@
     reason = "the counts are what the reader wants; a worker talks through its output"
 )]
 
+mod consul;
+mod etcd;
 mod file;
 mod memory;
 mod mysql;
 mod object;
 mod order;
+mod paused;
 mod postgres;
 mod redis;
 mod service;
 mod sqlite;
 mod storm;
 mod straggler;
+mod turn;
 mod worker;
+mod zookeeper;
 
+use std::io::Write as _;
 use std::pin::Pin;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 
 use leasehold_testkit::TempDir;
 use libtest_mimic::{Arguments, Trial};
@@ -53,6 +59,8 @@ struct Target {
     /// How many writes it takes in a few seconds.
     writes: u64,
     open: Open,
+    /// Where the lock is, if the storage looks at the lock itself.
+    engine: Option<String>,
     /// What must live as long as the value.
     _keeps: Box<dyn Send + Sync>,
 }
@@ -79,6 +87,32 @@ const KINDS: &[Kind] = &[
     ("postgres_sqlx", postgres::target_sqlx),
     ("mysql", mysql::target),
     ("mysql_sqlx", mysql::target_sqlx),
+    ("etcd", etcd::target),
+    ("zookeeper", zookeeper::target),
+    ("consul", consul::target),
+];
+
+/// Those that look at the lock itself: how it ends matters, and how it is spelled.
+const WITH_THE_LOCK: &[(Kind, fn() -> Result<(), Failure>)] = &[
+    (("etcd", etcd::target), etcd::commands),
+    (("zookeeper", zookeeper::target), zookeeper::commands),
+    (("consul", consul::target), consul::commands),
+];
+
+/// Names of locks that engines spell in another way, or that look as if they were.
+const NAMES: [&str; 12] = [
+    "inventory/42",
+    "/",
+    "a//b/",
+    "..",
+    "a/../b",
+    ".lock",
+    "50%",
+    "%2F",
+    "zookeeper",
+    "größe 5",
+    "😀",
+    "{tag}",
 ];
 
 fn main() -> ExitCode {
@@ -99,6 +133,10 @@ fn main() -> ExitCode {
         trials.push(Trial::test(format!("{name}::storm_without_a_fence"), move || Ok(storm::bare(*target)?)));
         trials.push(Trial::test(format!("{name}::straggler"), move || Ok(straggler::straggler(*target)?)));
     }
+    for ((name, target), commands) in WITH_THE_LOCK {
+        trials.push(Trial::test(format!("{name}::paused"), move || Ok(paused::paused(*target)?)));
+        trials.push(Trial::test(format!("{name}::commands"), move || Ok(commands()?)));
+    }
     trials.push(Trial::test("sqlite::triggers", || Ok(sqlite::triggers()?)));
     trials.push(Trial::test("postgres::triggers", || Ok(postgres::triggers()?)));
     trials.push(Trial::test("mysql::triggers", || Ok(mysql::triggers()?)));
@@ -117,4 +155,18 @@ fn folder() -> Result<(TempDir, String), Failure> {
     let folder = leasehold_testkit::scratch()?;
     let place = folder.path().join("value").to_str().ok_or("a path that is no UTF-8")?.to_owned();
     Ok((folder, place))
+}
+
+/// A client of HTTP's, without encryption.
+fn http() -> Result<reqwest::Client, Failure> {
+    // It wants to know how it would encrypt, though it does not.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    Ok(reqwest::Client::builder().build()?)
+}
+
+/// What a program prints that is told this.
+fn output(mut command: Command, input: &str) -> Result<String, Failure> {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    child.stdin.take().ok_or("it has no input")?.write_all(input.as_bytes())?;
+    Ok(String::from_utf8(child.wait_with_output()?.stdout)?)
 }

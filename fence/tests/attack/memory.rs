@@ -21,7 +21,13 @@ struct Seen {
 pub(crate) fn target() -> Result<Target, Failure> {
     let all = InMemory::default();
     let open = move |check| -> Box<dyn Storage> { Box::new(Seen { all: all.clone(), check }) };
-    Ok(Target { name: "memory", writes: 100_000, open: Open::Tasks(Box::new(open)), _keeps: Box::new(()) })
+    Ok(Target {
+        name: "memory",
+        writes: 100_000,
+        open: Open::Tasks(Box::new(open)),
+        engine: None,
+        _keeps: Box::new(()),
+    })
 }
 
 impl Storage for Seen {

@@ -34,7 +34,7 @@ fn start(kind: &'static str, name: &'static str) -> Result<Target, Failure> {
     server.run(&schema::table(Dialect::MySql, &Table::new()))?;
     server.run("CREATE TABLE stored (token BIGINT, count BIGINT); INSERT INTO stored VALUES (0, 0)")?;
     let open = Open::Processes(kind, server.url());
-    Ok(Target { name, writes: 2_000, open, _keeps: Box::new(server) })
+    Ok(Target { name, writes: 2_000, open, engine: None, _keeps: Box::new(server) })
 }
 
 impl Native {

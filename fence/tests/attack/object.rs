@@ -24,6 +24,7 @@ pub(crate) fn target() -> Result<Target, Failure> {
         name: "object store",
         writes: 50_000,
         open: Open::Tasks(Box::new(open)),
+        engine: None,
         _keeps: Box::new(()),
     })
 }

@@ -26,6 +26,8 @@ pub(crate) enum Order {
     Write(Sequencer, Value),
     /// Read without asking anybody.
     Peek,
+    /// Take the lock itself, at the engine with this URL, and keep it.
+    Hold(String),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,6 +35,8 @@ pub(crate) enum Reply {
     Value(Value),
     Done,
     Stale,
+    /// The lock is held under this token.
+    Held(u64),
 }
 
 impl Order {
@@ -41,7 +45,7 @@ impl Order {
         match self {
             Self::Enter(who) => (Some(who).filter(|_| check == Check::Always), None),
             Self::Write(who, value) => (Some(who).filter(|_| check != Check::Never), Some(*value)),
-            Self::Peek => (None, None),
+            Self::Peek | Self::Hold(_) => (None, None),
         }
     }
 }
@@ -56,7 +60,7 @@ pub(crate) fn refused<E: std::error::Error + Send + Sync + 'static>(
     error: Error<E>,
 ) -> Result<Reply, Failure> {
     match error {
-        Error::Stale(stale) => Ok(stale.into()),
+        refusal if refusal.is_refusal() => Ok(Reply::Stale),
         other => Err(other.into()),
     }
 }
@@ -103,6 +107,7 @@ impl fmt::Display for Order {
             Self::Enter(who) => write!(f, "enter {who}"),
             Self::Write(who, value) => write!(f, "write {who} {value}"),
             Self::Peek => f.write_str("peek"),
+            Self::Hold(url) => write!(f, "hold {url}"),
         }
     }
 }
@@ -116,6 +121,7 @@ impl FromStr for Order {
             (Some("enter"), Some(who), None) => Self::Enter(who.parse()?),
             (Some("write"), Some(who), Some(value)) => Self::Write(who.parse()?, value.parse()?),
             (Some("peek"), None, None) => Self::Peek,
+            (Some("hold"), Some(url), None) => Self::Hold(url.to_owned()),
             _ => return Err(format!("`{line}` is no order").into()),
         })
     }
@@ -127,6 +133,7 @@ impl fmt::Display for Reply {
             Self::Value(value) => write!(f, "value {value}"),
             Self::Done => f.write_str("done"),
             Self::Stale => f.write_str("stale"),
+            Self::Held(token) => write!(f, "held {token}"),
         }
     }
 }
@@ -139,6 +146,7 @@ impl FromStr for Reply {
             None if line == "done" => Ok(Self::Done),
             None if line == "stale" => Ok(Self::Stale),
             Some(("value", value)) => Ok(Self::Value(value.parse()?)),
+            Some(("held", token)) => Ok(Self::Held(token.parse()?)),
             _ => Err(format!("the worker said `{line}`").into()),
         }
     }

@@ -33,7 +33,7 @@ fn start(kind: &'static str, name: &'static str) -> Result<Target, Failure> {
     server.sql(&schema::table(Dialect::Postgres, &Table::new()))?;
     server.sql("CREATE TABLE value (token bigint, count bigint); INSERT INTO value VALUES (0, 0)")?;
     let open = Open::Processes(kind, server.url());
-    Ok(Target { name, writes: 2_000, open, _keeps: Box::new(server) })
+    Ok(Target { name, writes: 2_000, open, engine: None, _keeps: Box::new(server) })
 }
 
 impl Native {

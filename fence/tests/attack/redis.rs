@@ -19,14 +19,14 @@ pub(crate) struct Stored<C> {
 pub(crate) fn target() -> Result<Target, Failure> {
     let server = Redis::start()?;
     let open = Open::Processes("redis", server.url());
-    Ok(Target { name: "Redis", writes: 20_000, open, _keeps: Box::new(server) })
+    Ok(Target { name: "Redis", writes: 20_000, open, engine: None, _keeps: Box::new(server) })
 }
 
 pub(crate) fn cluster() -> Result<Target, Failure> {
     let cluster = Cluster::start()?;
     let nodes: Vec<String> = cluster.nodes().iter().map(Redis::url).collect();
     let open = Open::Processes("redis-cluster", nodes.join(","));
-    Ok(Target { name: "Redis Cluster", writes: 3_000, open, _keeps: Box::new(cluster) })
+    Ok(Target { name: "Redis Cluster", writes: 3_000, open, engine: None, _keeps: Box::new(cluster) })
 }
 
 impl Stored<MultiplexedConnection> {

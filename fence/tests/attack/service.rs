@@ -32,7 +32,13 @@ pub(crate) fn target() -> Result<Target, Failure> {
     let layer = FenceLayer::new(Memory::new()).lock(LOCK).optional();
     let service = Router::new().route("/", routes).layer(layer).with_state(value);
     let open = move |check| -> Box<dyn Storage> { Box::new(Client { service: service.clone(), check }) };
-    Ok(Target { name: "HTTP", writes: 100_000, open: Open::Tasks(Box::new(open)), _keeps: Box::new(()) })
+    Ok(Target {
+        name: "HTTP",
+        writes: 100_000,
+        open: Open::Tasks(Box::new(open)),
+        engine: None,
+        _keeps: Box::new(()),
+    })
 }
 
 impl Storage for Client {

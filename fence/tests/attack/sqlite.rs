@@ -22,7 +22,7 @@ pub(crate) fn target() -> Result<Target, Failure> {
          INSERT INTO value VALUES (0, 0);",
     )?;
     let open = Open::Processes("sqlite", place);
-    Ok(Target { name: "SQLite", writes: 5_000, open, _keeps: Box::new(keeps) })
+    Ok(Target { name: "SQLite", writes: 5_000, open, engine: None, _keeps: Box::new(keeps) })
 }
 
 impl Sqlite {

@@ -10,7 +10,8 @@ use leasehold_fence::Sequencer;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::order::{Order, Reply, Value, sequencer};
+use crate::order::{Order, Reply, Value};
+use crate::turn::Locks;
 use crate::worker::Writer;
 use crate::{Check, Failure, Target, runtime};
 
@@ -43,8 +44,6 @@ struct Storm {
     target: Arc<Target>,
     check: Check,
     writes: u64,
-    /// The last token handed out.
-    token: AtomicU64,
     /// How many writes were ordered.
     ordered: AtomicU64,
     /// The highest tokens of which somebody knows that they were let in.
@@ -52,7 +51,7 @@ struct Storm {
     shared: AtomicU64,
     over: AtomicBool,
     /// As a lock hands over: the next one gets its token when the last one is done, or is believed to be.
-    lock: tokio::sync::Mutex<()>,
+    locks: Locks,
     tally: Mutex<Tally>,
 }
 
@@ -86,12 +85,11 @@ impl Storm {
             target: Arc::clone(target),
             check,
             writes,
-            token: AtomicU64::new(0),
             ordered: AtomicU64::new(0),
             exclusive: AtomicU64::new(0),
             shared: AtomicU64::new(0),
             over: AtomicBool::new(false),
-            lock: tokio::sync::Mutex::default(),
+            locks: Locks::of(target).await?,
             tally: Mutex::default(),
         });
         let watching = tokio::spawn(Arc::clone(&storm).watch());
@@ -138,8 +136,11 @@ impl Storm {
             let fresh = bag.is_empty() || (bag.len() < BAG_MAX && rng.random_bool(0.5));
             let mut turn = None;
             let mut job = if fresh {
-                turn = Some(self.lock.lock().await);
-                self.job(&mut rng)
+                // One in six is a reader.
+                let mode = if rng.random_ratio(1, 6) { Mode::Shared } else { Mode::Exclusive };
+                let (own, who) = self.locks.next(mode).await?;
+                turn = Some(own);
+                Late { who, value: None }
             } else {
                 bag.swap_remove(rng.random_range(0..bag.len()))
             };
@@ -174,12 +175,6 @@ impl Storm {
             drop(turn);
         }
         Ok(())
-    }
-
-    /// The next token. One in six is a reader's.
-    fn job(&self, rng: &mut SmallRng) -> Late {
-        let mode = if rng.random_ratio(1, 6) { Mode::Shared } else { Mode::Exclusive };
-        Late { who: sequencer(self.token.fetch_add(1, SeqCst) + 1, mode), value: None }
     }
 
     /// Enters, and says what to write afterwards: nothing for a reader, or if it was refused.

@@ -7,7 +7,7 @@ use leasehold_testkit::Worker;
 use crate::order::{Order, Reply};
 use crate::sqlite::Sqlite;
 use crate::{Check, Failure, Open, Storage, Target, runtime};
-use crate::{file, mysql, postgres, redis};
+use crate::{consul, etcd, file, mysql, postgres, redis, turn, zookeeper};
 
 /// The first argument of a worker.
 pub(crate) const ARGUMENT: &str = "worker";
@@ -75,8 +75,16 @@ pub(crate) fn work(kind: &str, place: &str, check: &str) -> ExitCode {
         runtime.block_on(async {
             let mut storage = open(kind, place, check).await?;
             let mut orders = leasehold_testkit::die_with_parent();
+            let mut held = Vec::new();
             while let Some(line) = orders.recv().await {
-                match storage.obey(line.parse()?).await {
+                let reply = match line.parse()? {
+                    Order::Hold(url) => turn::hold(&url).await.map(|guard| {
+                        held.push(guard);
+                        Reply::Held(held[0].token().get())
+                    }),
+                    order => storage.obey(order).await,
+                };
+                match reply {
                     Ok(reply) => println!("{reply}"),
                     Err(error) => println!("failed: {}", error.to_string().replace('\n', " ")),
                 }
@@ -104,6 +112,9 @@ async fn open(kind: &str, place: &str, check: Check) -> Result<Box<dyn Storage>,
         "mysql-sqlx" => Box::new(mysql::Sqlx::open(place, check).await?),
         "redis" => Box::new(redis::Stored::open(place, check).await?),
         "redis-cluster" => Box::new(redis::Stored::open_cluster(place, check).await?),
+        "etcd" => Box::new(etcd::Stored::open(place, check).await?),
+        "zookeeper" => Box::new(zookeeper::Stored::open(place, check).await?),
+        "consul" => Box::new(consul::Stored::open(place, check)?),
         _ => return Err(format!("`{kind}` is no storage").into()),
     })
 }
