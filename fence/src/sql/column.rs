@@ -22,6 +22,11 @@ use crate::error::invalid;
 /// ```
 /// # What it costs
 /// One comparison in a statement that you would send anyway, and one more statement a holder for raising.
+///
+/// # What it cannot see
+/// * Statements without the condition, and rows that nobody has raised: a row that is inserted begins at 0.
+/// * On MySQL and MariaDB, whether a statement that changed nothing was refused, unless the client asks to be told of rows
+///   that were found and not of those that were changed. sqlx does; mysql_async must be told (`client_found_rows=true`).
 #[derive(Clone, Debug)]
 pub struct Column {
     name: String,

@@ -6,6 +6,7 @@
     reason = "the counts are what the reader wants; a worker talks through its output"
 )]
 
+mod column;
 mod consul;
 mod etcd;
 mod file;
@@ -56,7 +57,7 @@ enum Check {
 /// What can be attacked: one value somewhere, and new writers for it.
 struct Target {
     name: &'static str,
-    /// How many writes it takes in a few seconds.
+    /// A hundred thousand, or how many it takes in a few seconds.
     writes: u64,
     open: Open,
     /// Where the lock is, if the storage looks at the lock itself.
@@ -87,6 +88,9 @@ const KINDS: &[Kind] = &[
     ("postgres_sqlx", postgres::target_sqlx),
     ("mysql", mysql::target),
     ("mysql_sqlx", mysql::target_sqlx),
+    ("sqlite_column", column::sqlite),
+    ("postgres_column", column::postgres),
+    ("mysql_column", column::mysql),
     ("etcd", etcd::target),
     ("zookeeper", zookeeper::target),
     ("consul", consul::target),
@@ -140,7 +144,7 @@ fn main() -> ExitCode {
     trials.push(Trial::test("sqlite::triggers", || Ok(sqlite::triggers()?)));
     trials.push(Trial::test("postgres::triggers", || Ok(postgres::triggers()?)));
     trials.push(Trial::test("mysql::triggers", || Ok(mysql::triggers()?)));
-    trials.push(Trial::test("sqlite::column", || Ok(sqlite::column()?)));
+    trials.push(Trial::test("column::statements", || Ok(column::statements()?)));
     trials.push(Trial::test("redis::commands", || Ok(redis::commands()?)));
     trials.push(Trial::test("file::killed_at_every_step", || Ok(file::killed_at_every_step()?)));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

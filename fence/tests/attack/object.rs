@@ -22,7 +22,7 @@ pub(crate) fn target() -> Result<Target, Failure> {
     let open = move |check| -> Box<dyn Storage> { Box::new(Stored { store: Arc::clone(&store), check }) };
     Ok(Target {
         name: "object store",
-        writes: 50_000,
+        writes: 100_000,
         open: Open::Tasks(Box::new(open)),
         engine: None,
         _keeps: Box::new(()),

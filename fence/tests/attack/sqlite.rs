@@ -1,10 +1,9 @@
 //! A row in a file of SQLite's, written by processes.
 
-use leasehold_core::Mode;
-use leasehold_fence::sql::{Column, Dialect, Table, schema};
+use leasehold_fence::sql::{Dialect, Table, schema};
 use rusqlite::{Connection, TransactionBehavior};
 
-use crate::order::{Order, Reply, Value, refused, sequencer};
+use crate::order::{Order, Reply, Value, refused};
 use crate::{Answer, Check, Failure, Open, Storage, Target, folder};
 
 pub(crate) struct Sqlite {
@@ -91,31 +90,5 @@ pub(crate) fn triggers() -> Result<(), Failure> {
     assert!(nobody.contains("no fencing token"), "{nobody}");
     let amount: i64 = ours.query_row("SELECT amount FROM stock", (), |row| row.get(0))?;
     assert_eq!(amount, 2);
-    Ok(())
-}
-
-/// A mark in a column of the user's own table, one statement at a time.
-pub(crate) fn column() -> Result<(), Failure> {
-    let connection = Connection::open_in_memory()?;
-    connection.execute_batch(
-        "CREATE TABLE stock (id INTEGER, amount INTEGER, fence BIGINT NOT NULL DEFAULT 0); \
-         INSERT INTO stock (id, amount) VALUES (42, 1)",
-    )?;
-    let fence = Column::new("fence")?;
-    let (old, new) = (sequencer(33, Mode::Exclusive), sequencer(34, Mode::Exclusive));
-    let raise = |who| -> Result<String, Failure> {
-        let (set, only_if) = (fence.assignment(who)?, fence.condition(who)?);
-        Ok(format!("UPDATE stock SET {set} WHERE id = 42 AND {only_if}"))
-    };
-    let write = |who, amount| -> Result<String, Failure> {
-        let only_if = fence.condition(who)?;
-        Ok(format!("UPDATE stock SET amount = {amount} WHERE id = 42 AND {only_if}"))
-    };
-    let rows = [raise(&old)?, raise(&new)?, write(&old, 2)?, raise(&old)?, write(&new, 3)?, write(&new, 4)?]
-        .map(|statement| connection.execute(&statement, ()));
-    let rows = rows.into_iter().collect::<rusqlite::Result<Vec<_>>>()?;
-    assert_eq!(rows, [1, 1, 0, 0, 1, 1]);
-    let amount: i64 = connection.query_row("SELECT amount FROM stock", (), |row| row.get(0))?;
-    assert_eq!(amount, 4);
     Ok(())
 }

@@ -15,6 +15,8 @@ use crate::turn::Locks;
 use crate::worker::Writer;
 use crate::{Check, Failure, Target, runtime};
 
+/// How many writes are ordered, where it is to be another number than a target has of itself.
+const WRITES: &str = "LEASEHOLD_ATTACK_WRITES";
 const WRITERS: u64 = 8;
 /// One in so many orders is a writer's last.
 const ORDERS_A_KILL: u64 = 400;
@@ -23,7 +25,8 @@ const BAG_MAX: usize = 6;
 
 pub(crate) fn storm(target: fn() -> Result<Target, Failure>) -> Result<(), Failure> {
     let target = Arc::new(target()?);
-    let fenced = runtime()?.block_on(Storm::run(&target, Check::Always, target.writes))?;
+    let writes = std::env::var(WRITES).map_or(Ok(target.writes), |writes| writes.parse())?;
+    let fenced = runtime()?.block_on(Storm::run(&target, Check::Always, writes))?;
     println!("{}: {fenced}", target.name);
     fenced.must_be_clean()
 }

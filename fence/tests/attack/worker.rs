@@ -7,7 +7,7 @@ use leasehold_testkit::Worker;
 use crate::order::{Order, Reply};
 use crate::sqlite::Sqlite;
 use crate::{Check, Failure, Open, Storage, Target, runtime};
-use crate::{consul, etcd, file, mysql, postgres, redis, turn, zookeeper};
+use crate::{column, consul, etcd, file, mysql, postgres, redis, turn, zookeeper};
 
 /// The first argument of a worker.
 pub(crate) const ARGUMENT: &str = "worker";
@@ -112,6 +112,9 @@ async fn open(kind: &str, place: &str, check: Check) -> Result<Box<dyn Storage>,
         "mysql-sqlx" => Box::new(mysql::Sqlx::open(place, check).await?),
         "redis" => Box::new(redis::Stored::open(place, check).await?),
         "redis-cluster" => Box::new(redis::Stored::open_cluster(place, check).await?),
+        "sqlite-column" | "postgres-column-sqlx" | "mysql-column" => {
+            Box::new(column::Row::open(kind, place, check).await?)
+        }
         "etcd" => Box::new(etcd::Stored::open(place, check).await?),
         "zookeeper" => Box::new(zookeeper::Stored::open(place, check).await?),
         "consul" => Box::new(consul::Stored::open(place, check)?),
