@@ -2,23 +2,23 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use leasehold_fence::Sequencer;
 use leasehold_fence::object::enter;
 use leasehold_testkit::s3::S3;
 use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion};
 
 fn who(token: u64) -> Sequencer {
     format!("exclusive:{token}:x").parse().unwrap()
 }
 
-#[tokio::test]
-async fn s3_refuses_who_has_read_before_the_mark_was_raised() {
+fn s3(server: &S3) -> Arc<dyn ObjectStore> {
     // The client wants to know how it would encrypt, though it does not.
     drop(rustls::crypto::ring::default_provider().install_default());
-    let server = S3::start().unwrap();
     let store = AmazonS3Builder::new()
         .with_endpoint(server.url())
         .with_allow_http(true)
@@ -26,14 +26,40 @@ async fn s3_refuses_who_has_read_before_the_mark_was_raised() {
         .with_region("us-east-1")
         .with_access_key_id("any")
         .with_secret_access_key("any")
-        .build()
-        .unwrap();
-    overtaken(Arc::new(store)).await;
+        .build();
+    Arc::new(store.unwrap())
+}
+
+#[tokio::test]
+async fn s3_refuses_who_has_read_before_the_mark_was_raised() {
+    let server = S3::start().unwrap();
+    overtaken(s3(&server)).await;
+}
+
+/// What the fence builds upon: of puts that are conditional on one version, or on there being none, the store does one.
+#[tokio::test]
+async fn of_many_who_have_read_the_same_one_writes() {
+    const MANY: usize = 16;
+    let server = S3::start().unwrap();
+    for store in [s3(&server), Arc::new(InMemory::new())] {
+        let path = Path::from("contested");
+        let mut mode = PutMode::Create;
+        for round in 0..20 {
+            let puts = (0..MANY).map(|writer| {
+                let payload = format!("{round} {writer}").into();
+                store.put_opts(&path, payload, PutOptions::from(mode.clone()))
+            });
+            let mut written: Vec<_> = join_all(puts).await.into_iter().filter_map(Result::ok).collect();
+            assert_eq!(written.len(), 1, "in round {round}");
+            let written = written.remove(0);
+            mode = PutMode::Update(UpdateVersion { e_tag: written.e_tag, version: written.version });
+        }
+    }
 }
 
 #[tokio::test]
 async fn so_does_memory() {
-    overtaken(Arc::new(object_store::memory::InMemory::new())).await;
+    overtaken(Arc::new(InMemory::new())).await;
 }
 
 async fn overtaken(store: Arc<dyn ObjectStore>) {

@@ -10,8 +10,21 @@ use crate::tools;
 /// The bucket that everybody uses.
 const BUCKET: &str = "leasehold";
 
-/// A server that runs. It takes any credentials, and knows conditional writes; but it looks at the condition first and
-/// writes then, so that two requests at the same time may both succeed.
+/// It looks at the condition of a write first and writes then, with nothing to keep another thread out: two requests at the
+/// same time may both succeed, however seldom, where S3 lets one. So it is run without threads, one request at a time.
+const PROGRAM: &str = "
+import sys
+from werkzeug.serving import run_simple
+from moto.server import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+run_simple(
+    '127.0.0.1',
+    int(sys.argv[1]),
+    DomainDispatcherApplication(create_backend_app),
+    request_handler=MotoRequestHandler,
+)
+";
+
+/// A server that runs. It takes any credentials, and knows conditional writes.
 #[derive(Debug)]
 pub struct S3 {
     server: Server,
@@ -25,12 +38,11 @@ impl S3 {
     pub fn start() -> io::Result<Self> {
         let server = Server::start(|port, _| {
             let number = port.number();
-            let words = ["-m", "moto.server", "-H", "127.0.0.1", "-p"].map(str::to_owned);
             let addr = SocketAddr::from(([127, 0, 0, 1], number));
             Ok(Recipe {
                 name: "moto",
                 program: tools::python()?,
-                arguments: words.into_iter().chain([number.to_string()]).collect(),
+                arguments: vec!["-c".to_owned(), PROGRAM.to_owned(), number.to_string()],
                 fake_clock: false,
                 ready: Box::new(move |_| make_bucket(addr)),
             })

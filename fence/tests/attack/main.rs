@@ -80,6 +80,7 @@ const KINDS: &[Kind] = &[
     ("memory", memory::target),
     ("http", service::target),
     ("object_store", object::target),
+    ("s3", object::s3),
     ("sqlite", sqlite::target),
     ("redis", redis::target),
     ("redis_cluster", redis::cluster),

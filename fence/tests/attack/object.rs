@@ -1,8 +1,10 @@
-//! An object of a store in memory.
+//! An object of a store in memory, and one of a stand-in for S3, written by processes.
 
 use std::sync::Arc;
 
 use leasehold_fence::object::enter;
+use leasehold_testkit::s3::S3;
+use object_store::aws::AmazonS3Builder;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -12,7 +14,7 @@ use crate::{Answer, Check, Failure, Open, Storage, Target};
 
 const PATH: &str = "some/value";
 
-struct Stored {
+pub(crate) struct Stored {
     store: Arc<dyn ObjectStore>,
     check: Check,
 }
@@ -27,6 +29,29 @@ pub(crate) fn target() -> Result<Target, Failure> {
         engine: None,
         _keeps: Box::new(()),
     })
+}
+
+pub(crate) fn s3() -> Result<Target, Failure> {
+    let server = S3::start()?;
+    let open = Open::Processes("s3", format!("{}/{}", server.url(), server.bucket()));
+    Ok(Target { name: "S3 (moto)", writes: 500, open, engine: None, _keeps: Box::new(server) })
+}
+
+impl Stored {
+    pub(crate) fn open_s3(place: &str, check: Check) -> Result<Self, Failure> {
+        // The client wants to know how it would encrypt, though it does not.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let (url, bucket) = place.rsplit_once('/').ok_or("a place without a bucket")?;
+        let store = AmazonS3Builder::new()
+            .with_endpoint(url)
+            .with_allow_http(true)
+            .with_bucket_name(bucket)
+            .with_region("us-east-1")
+            .with_access_key_id("any")
+            .with_secret_access_key("any")
+            .build()?;
+        Ok(Self { store: Arc::new(store), check })
+    }
 }
 
 /// What is behind the marks, as a program reads it that knows of them.

@@ -90,5 +90,13 @@ pub(crate) fn triggers() -> Result<(), Failure> {
     assert!(nobody.contains("no fencing token"), "{nobody}");
     let amount: i64 = ours.query_row("SELECT amount FROM stock", (), |row| row.get(0))?;
     assert_eq!(amount, 2);
+
+    // A row that goes because of another key than that of the new one.
+    ours.execute_batch("CREATE UNIQUE INDEX one_of_each ON stock (amount)")?;
+    for (recursive, said_then) in [("ON", "stale"), ("OFF", "")] {
+        foreign.execute_batch(&format!("PRAGMA recursive_triggers = {recursive}"))?;
+        let replaced = said(foreign.execute("INSERT OR REPLACE INTO stock VALUES (43, 2)", ()));
+        assert!(replaced.contains(said_then) && replaced.is_empty() == said_then.is_empty(), "{replaced}");
+    }
     Ok(())
 }

@@ -7,7 +7,7 @@ use leasehold_testkit::Worker;
 use crate::order::{Order, Reply};
 use crate::sqlite::Sqlite;
 use crate::{Check, Failure, Open, Storage, Target, runtime};
-use crate::{column, consul, etcd, file, mysql, postgres, redis, turn, zookeeper};
+use crate::{column, consul, etcd, file, mysql, object, postgres, redis, turn, zookeeper};
 
 /// The first argument of a worker.
 pub(crate) const ARGUMENT: &str = "worker";
@@ -115,6 +115,7 @@ async fn open(kind: &str, place: &str, check: Check) -> Result<Box<dyn Storage>,
         "sqlite-column" | "postgres-column-sqlx" | "mysql-column" => {
             Box::new(column::Row::open(kind, place, check).await?)
         }
+        "s3" => Box::new(object::Stored::open_s3(place, check)?),
         "etcd" => Box::new(etcd::Stored::open(place, check).await?),
         "zookeeper" => Box::new(zookeeper::Stored::open(place, check).await?),
         "consul" => Box::new(consul::Stored::open(place, check)?),

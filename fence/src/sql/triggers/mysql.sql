@@ -3,7 +3,8 @@
 -- and must take it back before it goes to somebody else: SET @leasehold_token = NULL;
 -- To raise the mark before reading, as a new holder must: CALL {trigger}_raise('the lock', 34);
 -- A holder that has been overtaken gets SQLSTATE LH409, a writer without a token LH428. What is not seen: TRUNCATE, and
--- what foreign keys change by themselves.
+-- what foreign keys change by themselves. If the lock is named after a number that the server gives (AUTO_INCREMENT), insert
+-- with the number: there is none yet when the trigger looks.
 DELIMITER //
 DROP PROCEDURE IF EXISTS {trigger}_raise //
 CREATE PROCEDURE {trigger}_raise(IN lock_name VARBINARY(255), IN token BIGINT)

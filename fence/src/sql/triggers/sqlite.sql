@@ -2,7 +2,9 @@
 -- the function leasehold_token(), which returns it; `leasehold_fence::sql::declare` does, and so does any binding, as in
 --   connection.create_function("leasehold_token", 0, lambda: 34)
 -- A connection without it gets "no such function: leasehold_token", and so does the `sqlite3` shell. What is not seen:
--- a holder's reads before its first write, unless it raises the mark itself; and whoever may drop the triggers.
+-- a holder's reads before its first write, unless it raises the mark itself; rows that INSERT OR REPLACE removes because of
+-- another key than that of the new row, unless PRAGMA recursive_triggers is on; and whoever may drop the triggers. If the
+-- lock is named after a number that SQLite gives, insert with the number: there is none yet when the trigger looks.
 DROP TRIGGER IF EXISTS {trigger}_insert;
 CREATE TRIGGER {trigger}_insert BEFORE INSERT ON {table} FOR EACH ROW BEGIN
   SELECT RAISE(ABORT, 'no fencing token: leasehold_token() is NULL') WHERE leasehold_token() IS NULL;
