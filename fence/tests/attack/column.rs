@@ -17,7 +17,7 @@ const TABLE: &str = "CREATE TABLE stored (token BIGINT, count BIGINT, fence BIGI
 const ROW: &str = "INSERT INTO stored (token, count) VALUES (0, 0)";
 
 /// A database by one of its clients.
-enum Base {
+pub(crate) enum Base {
     Sqlite(Connection),
     Postgres(tokio_postgres::Client),
     PostgresSqlx(sqlx::PgPool),
@@ -71,22 +71,22 @@ fn found_rows(server: &MariaDb) -> String {
 }
 
 impl Base {
-    async fn open(kind: &str, place: &str) -> Result<Self, Failure> {
+    pub(crate) async fn open(kind: &str, place: &str) -> Result<Self, Failure> {
         Ok(match kind {
-            "sqlite-column" => {
+            "sqlite-column" | "sqlite-triggers" => {
                 let connection = Connection::open(place)?;
                 connection.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 60000;")?;
                 Self::Sqlite(connection)
             }
-            "postgres-column" => {
+            "postgres-column" | "postgres-triggers" => {
                 let (client, connection) = tokio_postgres::connect(place, NoTls).await?;
                 tokio::spawn(connection);
                 Self::Postgres(client)
             }
             "postgres-column-sqlx" => Self::PostgresSqlx(sqlx::PgPool::connect(place).await?),
-            "mysql-column" => Self::MySql(mysql_async::Pool::from_url(place)?),
+            "mysql-column" | "mysql-triggers" => Self::MySql(mysql_async::Pool::from_url(place)?),
             "mysql-column-sqlx" => Self::MySqlSqlx(sqlx::MySqlPool::connect(place).await?),
-            _ => return Err(format!("`{kind}` is no column").into()),
+            _ => return Err(format!("`{kind}` is no database").into()),
         })
     }
 
@@ -109,21 +109,22 @@ impl Base {
         })
     }
 
-    async fn read(&mut self) -> Result<Value, Failure> {
-        let read = "SELECT token, count FROM stored";
+    /// What the table holds.
+    pub(crate) async fn read(&mut self, table: &str) -> Result<Value, Failure> {
+        let read = format!("SELECT token, count FROM {table}");
         Ok(Value::of_row(match self {
             Self::Sqlite(connection) => {
-                connection.query_row(read, (), |row| Ok((row.get(0)?, row.get(1)?)))?
+                connection.query_row(&read, (), |row| Ok((row.get(0)?, row.get(1)?)))?
             }
             Self::Postgres(client) => {
-                let row = client.query_one(read, &[]).await?;
+                let row = client.query_one(&read, &[]).await?;
                 (row.try_get(0)?, row.try_get(1)?)
             }
-            Self::PostgresSqlx(pool) => sqlx::query_as(read).fetch_one(&*pool).await?,
+            Self::PostgresSqlx(pool) => sqlx::query_as(AssertSqlSafe(read)).fetch_one(&*pool).await?,
             Self::MySql(pool) => {
                 pool.get_conn().await?.query_first(read).await?.ok_or("the value is gone")?
             }
-            Self::MySqlSqlx(pool) => sqlx::query_as(read).fetch_one(&*pool).await?,
+            Self::MySqlSqlx(pool) => sqlx::query_as(AssertSqlSafe(read)).fetch_one(&*pool).await?,
         }))
     }
 }
@@ -157,7 +158,7 @@ impl Storage for Row {
                     Ok(if self.write(who, value).await? { Reply::Done } else { Reply::Stale })
                 }
                 (Some(who), None) if !self.raise(who).await? => Ok(Reply::Stale),
-                (_, None) => Ok(Reply::Value(self.base.read().await?)),
+                (_, None) => Ok(Reply::Value(self.base.read("stored").await?)),
             }
         })
     }
@@ -200,6 +201,6 @@ async fn found(kind: &str, place: &str) -> Result<[bool; 7], Failure> {
         row.write(Some(new), value(3)).await?,
         row.raise(new).await?,
     ];
-    assert_eq!(row.base.read().await?, value(3), "{kind}");
+    assert_eq!(row.base.read("stored").await?, value(3), "{kind}");
     Ok(found)
 }

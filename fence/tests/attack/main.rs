@@ -21,6 +21,7 @@ mod service;
 mod sqlite;
 mod storm;
 mod straggler;
+mod triggers;
 mod turn;
 mod worker;
 mod zookeeper;
@@ -92,6 +93,9 @@ const KINDS: &[Kind] = &[
     ("sqlite_column", column::sqlite),
     ("postgres_column", column::postgres),
     ("mysql_column", column::mysql),
+    ("sqlite_triggers", triggers::sqlite),
+    ("postgres_triggers", triggers::postgres),
+    ("mysql_triggers", triggers::mysql),
     ("etcd", etcd::target),
     ("zookeeper", zookeeper::target),
     ("consul", consul::target),

@@ -7,7 +7,7 @@ use leasehold_testkit::Worker;
 use crate::order::{Order, Reply};
 use crate::sqlite::Sqlite;
 use crate::{Check, Failure, Open, Storage, Target, runtime};
-use crate::{column, consul, etcd, file, mysql, object, postgres, redis, turn, zookeeper};
+use crate::{column, consul, etcd, file, mysql, object, postgres, redis, triggers, turn, zookeeper};
 
 /// The first argument of a worker.
 pub(crate) const ARGUMENT: &str = "worker";
@@ -114,6 +114,9 @@ async fn open(kind: &str, place: &str, check: Check) -> Result<Box<dyn Storage>,
         "redis-cluster" => Box::new(redis::Stored::open_cluster(place, check).await?),
         "sqlite-column" | "postgres-column-sqlx" | "mysql-column" => {
             Box::new(column::Row::open(kind, place, check).await?)
+        }
+        "sqlite-triggers" | "postgres-triggers" | "mysql-triggers" => {
+            Box::new(triggers::Row::open(kind, place, check).await?)
         }
         "s3" => Box::new(object::Stored::open_s3(place, check)?),
         "etcd" => Box::new(etcd::Stored::open(place, check).await?),
