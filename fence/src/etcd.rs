@@ -12,6 +12,8 @@
 //! as the lock is held. So the comparison of each transaction is that this key still has this create revision, and there
 //! is no mark to raise: whoever comes next comes after that key has gone, and reads what was written while it was there.
 //!
+//! Where etcd knows users, this one must be allowed to read the keys of the lock.
+//!
 //! A client of your own, such as etcd-client, does the same in a transaction of any size with the comparison that
 //! [`Entered::contender`] tells: `Compare::create_revision(key, CompareOp::Equal, revision)`.
 //!

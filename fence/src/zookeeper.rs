@@ -12,6 +12,9 @@
 //! the lock is held. Its name is never used again, so the check of each transaction is that it exists. There is no mark to
 //! raise: whoever comes next comes after that node has gone, and reads what was written while it was there.
 //!
+//! The client must be allowed to read the lock's node and its children: with `acl=creator` in the engine's URL, it must be the
+//! same user.
+//!
 //! # What it costs
 //! Entering asks for the names in the line, then who stands first, and then waits for one transaction that changes nothing, so
 //! that what is read afterwards is not what a server saw that lags behind. A write is a transaction with one operation
