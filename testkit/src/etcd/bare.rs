@@ -79,6 +79,16 @@ impl Bare {
         Ok(done.succeeded)
     }
 
+    /// Puts a key.
+    ///
+    /// # Errors
+    /// The node's.
+    pub async fn put(&self, key: &str, value: &str) -> io::Result<()> {
+        let request = PutRequest { key: key.into(), value: value.into(), lease: 0 };
+        let Nothing {} = self.ask("/etcdserverpb.KV/Put", request).await?;
+        Ok(())
+    }
+
     /// Deletes a key; whether it was there.
     ///
     /// # Errors
