@@ -11,10 +11,15 @@ use leasehold_core::{Clock, Moment};
 use leasehold_fence::sql::{Dialect, Table, schema};
 use leasehold_fence::tower::{FenceLayer, HEADER};
 use leasehold_fence::{Memory, Sequencer};
+use leasehold_testkit::consul::Consul;
+use leasehold_testkit::etcd::{Bare, Etcd};
 use leasehold_testkit::postgres::Postgres;
 use leasehold_testkit::redis::Redis;
+use leasehold_testkit::zookeeper::ZooKeeper;
 use redis::AsyncCommands;
+use tonic::transport::Endpoint;
 use tower::{Layer, ServiceExt, service_fn};
+use zookeeper_client::{Acls, Client, CreateMode};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -62,7 +67,10 @@ async fn main() -> Outcome {
     let who: Sequencer = "exclusive:34:stock".parse()?;
     service(&who).await?;
     in_redis(&who).await?;
-    in_postgres(&who).await
+    in_postgres(&who).await?;
+    in_etcd().await?;
+    in_zookeeper().await?;
+    in_consul().await
 }
 
 async fn service(who: &Sequencer) -> Outcome {
@@ -129,5 +137,57 @@ async fn in_postgres(who: &Sequencer) -> Outcome {
         .await?;
     }
     report("PostgreSQL, a transaction with one UPDATE, one connection", &without, &with);
+    Ok(())
+}
+
+/// Under a lock that is held for as long as it takes.
+async fn held(url: &str) -> leasehold::Result<leasehold::Guard> {
+    let locks = leasehold::connect(url).ttl(Duration::from_secs(10)).await?;
+    locks.mutex("stock")?.lock().await
+}
+
+async fn in_etcd() -> Outcome {
+    let server = Etcd::builder().durable().start()?;
+    let guard = held(&server.url()).await?;
+    let bare = Bare::connect(&server.addr().to_string()).await?;
+    let channel = Endpoint::try_from(server.endpoint())?.tcp_nodelay(true).connect().await?;
+    let mut fenced = leasehold_fence::etcd::Locks::new().enter(&guard, channel).await?;
+    let (mut without, mut with) = (Count::default(), Count::default());
+    for _ in 0..TURNS {
+        without.turn(async || bare.put("stock", "7").await).await?;
+        with.turn(async || fenced.put("stock", "7").await).await?;
+    }
+    report("etcd, a put, one client", &without, &with);
+    Ok(())
+}
+
+async fn in_zookeeper() -> Outcome {
+    let server = ZooKeeper::start()?;
+    let guard = held(&server.url()).await?;
+    let bare = Client::connect(&server.addr().to_string()).await?;
+    bare.create("/of-stock", b"0", &CreateMode::Persistent.with_acls(Acls::anyone_all())).await?;
+    let fenced = leasehold_fence::zookeeper::Locks::new().enter(&guard, bare.clone()).await?;
+    let (mut without, mut with) = (Count::default(), Count::default());
+    for _ in 0..TURNS {
+        without.turn(async || bare.set_data("/of-stock", b"7", None).await.map(drop)).await?;
+        with.turn(async || fenced.set("/of-stock", b"7", None).await).await?;
+    }
+    report("ZooKeeper, data of a node, one client", &without, &with);
+    Ok(())
+}
+
+async fn in_consul() -> Outcome {
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let server = Consul::builder().durable().start()?;
+    let (guard, bare) = (held(&server.url()).await?, reqwest::Client::new());
+    let url = format!("http://{}", server.addr());
+    let mut fenced = leasehold_fence::consul::Locks::new().enter(&guard, bare.clone(), &url).await?;
+    let key = format!("{url}/v1/kv/of-stock");
+    let (mut without, mut with) = (Count::default(), Count::default());
+    for _ in 0..TURNS {
+        without.turn(async || bare.put(&key).body("7").send().await?.bytes().await.map(drop)).await?;
+        with.turn(async || fenced.set("of-stock", "7").await).await?;
+    }
+    report("Consul, a key, one client", &without, &with);
     Ok(())
 }

@@ -80,6 +80,7 @@ type Kind = (&'static str, fn() -> Result<Target, Failure>);
 const KINDS: &[Kind] = &[
     ("memory", memory::target),
     ("http", service::target),
+    ("http_served", service::served),
     ("object_store", object::target),
     ("s3", object::s3),
     ("sqlite", sqlite::target),

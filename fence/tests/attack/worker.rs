@@ -7,7 +7,7 @@ use leasehold_testkit::Worker;
 use crate::order::{Order, Reply};
 use crate::sqlite::Sqlite;
 use crate::{Check, Failure, Open, Storage, Target, runtime};
-use crate::{column, consul, etcd, file, mysql, object, postgres, redis, triggers, turn, zookeeper};
+use crate::{column, consul, etcd, file, mysql, object, postgres, redis, service, triggers, turn, zookeeper};
 
 /// The first argument of a worker.
 pub(crate) const ARGUMENT: &str = "worker";
@@ -104,6 +104,7 @@ pub(crate) fn work(kind: &str, place: &str, check: &str) -> ExitCode {
 /// The storages that processes can share.
 async fn open(kind: &str, place: &str, check: Check) -> Result<Box<dyn Storage>, Failure> {
     Ok(match kind {
+        "http" => Box::new(service::Remote::open(place, check)?),
         "sqlite" => Box::new(Sqlite::open(place, check)?),
         "file" => Box::new(file::Stored::open(place, check)?),
         "postgres" => Box::new(postgres::Native::open(place, check).await?),
