@@ -48,11 +48,19 @@ impl Ensemble {
     /// # Errors
     /// As [`start`](Self::start).
     pub fn start_partitionable() -> io::Result<(Self, Partition)> {
+        Self::start_partitionable_with(ZooKeeper::builder())
+    }
+
+    /// The same with members of this kind.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_partitionable_with(kind: Builder) -> io::Result<(Self, Partition)> {
         let links = reserve()?;
         let partition = Partition::between(&links)?;
         // Whoever is taken for connected and is not, is asked again only after a while: up to a minute, by default.
         partition.proxies().try_for_each(Proxy::refuse)?;
-        let kind = ZooKeeper::builder().property("zookeeper.fastleader.maxNotificationInterval", "400");
+        let kind = kind.property("zookeeper.fastleader.maxNotificationInterval", "400");
         let members = start_members(&kind, |from, to| {
             if from == to { addresses(&links[to]) } else { partition.addresses(from, to) }
         })?;
