@@ -22,6 +22,9 @@ pub(crate) struct Found {
     pub(crate) voters: Option<usize>,
 }
 
+/// The least and the longest time after which a silent server is given up for another.
+const SILENCE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
+
 /// How to get a session.
 #[derive(Clone, Debug)]
 pub(crate) struct Door {
@@ -47,6 +50,7 @@ impl Door {
     /// Opens a session of this length.
     pub(crate) async fn open(&self, timeout: Duration) -> Result<Client> {
         let connector = self.connector.clone().with_session_timeout(timeout);
+        let connector = connector.with_connection_timeout(silence(timeout));
         let opened = connector.connect(&self.servers).await;
         opened.map_err(|cause| failure::connect(&self.config, Some(cause)))
     }
@@ -86,6 +90,12 @@ impl Door {
             }
         }
     }
+}
+
+/// How long a server may be silent until the library asks another, which may be silent too: a session of this length
+/// must outlast several of them.
+pub(crate) fn silence(timeout: Duration) -> Duration {
+    (timeout / 5).clamp(SILENCE.0, SILENCE.1).min(timeout * 2 / 5)
 }
 
 /// How many servers vote, as the node says in which an ensemble keeps that; a single server keeps nothing there.

@@ -13,7 +13,7 @@ use leasehold_core::{Claim, ClaimRef, EngineInfo, Error, ErrorKind, Name, Result
 use zookeeper_client::{Acls, Client, Error as Cause};
 
 use crate::config::{Acl, Config};
-use crate::connect::Door;
+use crate::connect::{Door, silence};
 use crate::failure::{self, Request};
 use crate::layout::Layout;
 use crate::locks::Locks;
@@ -56,9 +56,10 @@ impl Tree {
 /// How much of a session's time-out cannot be counted on after a heartbeat. A heartbeat is agreed on by a majority, so
 /// its leader is one; but the leader learns who is alive from what the other servers tell it every half tick. If the one
 /// that we are connected to is cut off before it has, the leader counts from what it was told last: from the last request
-/// or ping before that. The library pings after 3/20 of the time-out. A tick is twice the half that is meant.
+/// or ping before that. The library pings after 3/8 of the time that a server may be silent. A tick is twice the half that
+/// is meant.
 pub(crate) fn unsure(timeout: Duration, tick: Duration) -> Duration {
-    timeout * 3 / 20 + tick
+    silence(timeout) * 3 / 8 + tick
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
