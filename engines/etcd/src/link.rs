@@ -76,6 +76,12 @@ impl Link {
         Ok(Watches::watch(&member, what))
     }
 
+    /// A watch of what happens from now on, and the revision after which it hears of everything.
+    pub(crate) async fn watch_from_now(&self, what: WatchCreateRequest) -> Option<(Watching, u64)> {
+        let member = self.member().await.ok()?;
+        Watches::watch_from_now(&member, what).await
+    }
+
     /// The latest revision that has been heard of.
     pub(crate) fn seen(&self) -> u64 {
         self.seen.load(Ordering::Relaxed)

@@ -259,9 +259,10 @@ impl Inner {
             filters: vec![NO_PUTS],
             ..WatchCreateRequest::default()
         };
-        // From now on, and not from the stamp: etcd serves a watch of the past when it has time to, ten times a second.
-        let Ok(mut watching) = self.link.watch(what).await else { return self.link.pause(PAUSE).await };
-        let Some(News::Since(since)) = watching.next().await else { return self.link.pause(PAUSE).await };
+        // From now on, and not from the stamp, which is past.
+        let Some((mut watching, since)) = self.link.watch_from_now(what).await else {
+            return self.link.pause(PAUSE).await;
+        };
         if since > stamp && !self.stands(key, stamp, since).await {
             return;
         }
