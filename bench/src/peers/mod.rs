@@ -1,7 +1,9 @@
 //! Peers: other people's locks that do the same work.
 
 mod files;
+mod kazoo;
 mod memory;
+mod python;
 mod redis_py;
 mod rslock;
 
@@ -38,10 +40,10 @@ pub fn of(site: &Site<'_>, case: Case) -> Result<Vec<Entrant>> {
     })
 }
 
-/// The bare client's recipe, where it is not the floor.
+/// kazoo, and the bare client's recipe where it is not the floor.
 fn zookeeper(site: &Site<'_>, case: Case) -> Vec<Entrant> {
     let Some(servers) = floor::zookeeper::servers(site) else { return Vec::new() };
-    let mut peers = Vec::new();
+    let mut peers: Vec<_> = kazoo::entrant(&servers, site).into_iter().collect();
     if case == Case::Pair {
         peers.push(floor::zookeeper::recipe(site, servers, Role::Peer));
     }
