@@ -11,9 +11,9 @@ use leasehold_core::gather::{Gather, Work};
 use crate::failure::{self, is_of_one_item};
 use crate::link::Link;
 use crate::messages::{
-    DeleteRangeRequest, KeyValue, Request, Response, ResponseOp, TxnRequest, TxnResponse, revision,
+    KeyValue, RangeRequest, Request, Response, ResponseOp, TxnRequest, TxnResponse, revision,
 };
-use crate::wire::op;
+use crate::wire::{self, op};
 
 /// The most items of a transaction: etcd takes 128 operations unless told otherwise, counted along the deepest path, and
 /// two are those of an item.
@@ -25,8 +25,8 @@ pub(crate) enum Item {
     /// Puts this key and tells the line of this lock. All keys of one transaction have the same create revision, which
     /// is their token, so it may have only one of a lock.
     Enter { lock: Arc<str>, key: Arc<str>, txn: TxnRequest },
-    /// Deletes this key.
-    Exit { key: Arc<str>, delete: DeleteRangeRequest },
+    /// Deletes this key, and tells who is first in its line then if somebody wants to know.
+    Exit { key: Arc<str>, first: Option<RangeRequest> },
 }
 
 /// What came of it.
@@ -34,8 +34,8 @@ pub(crate) enum Item {
 pub(crate) enum Done {
     /// The line, and the revision of that.
     Entered(Vec<KeyValue>, u64),
-    /// The key is not there any more.
-    Left,
+    /// The key is not there any more; who is first since this revision, if that was asked.
+    Left(Option<KeyValue>, u64),
 }
 
 impl Item {
@@ -77,10 +77,13 @@ impl Batch {
     async fn alone(&self, item: &Item) -> Result<Done> {
         match item {
             Item::Enter { txn, .. } => entered(self.link.ask("lock", txn.clone()).await?, None),
-            Item::Exit { delete, .. } => {
-                let answer = self.link.ask("release", delete.clone()).await?;
-                self.link.see(revision(answer.header));
-                Ok(Done::Left)
+            Item::Exit { key, first: None } => {
+                let answer = self.link.ask("release", wire::delete(key)).await?;
+                Ok(Done::Left(None, revision(answer.header)))
+            }
+            Item::Exit { key, first: Some(first) } => {
+                let txn = wire::exit(key, first.clone());
+                left(self.link.ask("release", txn).await?, None)
             }
         }
     }
@@ -110,13 +113,15 @@ impl Batch {
         }
         let ops = wave.iter().map(|nth| match &items[*nth] {
             Item::Enter { txn, .. } => op(Request::Txn(txn.clone())),
-            Item::Exit { delete, .. } => op(Request::Delete(delete.clone())),
+            Item::Exit { key, first: None } => op(Request::Delete(wire::delete(key))),
+            Item::Exit { key, first: Some(first) } => op(Request::Txn(wire::exit(key, first.clone()))),
         });
         let txn = TxnRequest { success: ops.collect(), ..TxnRequest::default() };
         match self.link.ask(items[wave[0]].operation(), txn).await {
             Ok(answer) if answer.responses.len() == wave.len() => {
                 let at = revision(answer.header);
-                answer.responses.into_iter().map(|one| done(one, at)).collect()
+                let one = |(nth, one): (&usize, _)| done(&items[*nth], one, at);
+                wave.iter().zip(answer.responses).map(one).collect()
             }
             Ok(_) => wave.iter().map(|_| Err(failure::odd("lock", "too few parts"))).collect(),
             Err(error) if is_of_one_item(&error) => {
@@ -153,22 +158,37 @@ fn waves(items: &[Item], limit: usize) -> (Vec<Vec<usize>>, bool) {
         waves[at].1.extend(lock);
         last.insert(item.key(), at);
     }
-    (waves.into_iter().map(|(wave, _)| wave).collect(), in_turn)
+    let mut waves: Vec<_> = waves.into_iter().map(|(wave, _)| wave).collect();
+    // Who goes goes first: who comes in the same transaction would wait for the end of one that ends at the revision at which
+    // it looks, and hear nothing of it.
+    waves.iter_mut().for_each(|wave| wave.sort_by_key(|nth| matches!(items[*nth], Item::Enter { .. })));
+    (waves, in_turn)
 }
 
-fn done(response: ResponseOp, at: u64) -> Result<Done> {
-    match response.response {
-        Some(Response::Txn(txn)) => entered(txn, Some(at)),
-        Some(Response::Delete(_)) => Ok(Done::Left),
+fn done(item: &Item, response: ResponseOp, at: u64) -> Result<Done> {
+    match (item, response.response) {
+        (Item::Enter { .. }, Some(Response::Txn(txn))) => entered(txn, Some(at)),
+        (Item::Exit { .. }, Some(Response::Txn(txn))) => left(txn, Some(at)),
+        (Item::Exit { .. }, Some(Response::Delete(_))) => Ok(Done::Left(None, at)),
         _ => Err(failure::odd("lock", "a part that was not asked for")),
     }
 }
 
-/// The last thing in a transaction that enters is the line.
 fn entered(txn: TxnResponse, at: Option<u64>) -> Result<Done> {
+    let (line, at) = read_last(txn, at)?;
+    Ok(Done::Entered(line, at))
+}
+
+fn left(txn: TxnResponse, at: Option<u64>) -> Result<Done> {
+    let (line, at) = read_last(txn, at)?;
+    Ok(Done::Left(line.into_iter().next(), at))
+}
+
+/// What a transaction has read in the end, and the revision of that.
+fn read_last(txn: TxnResponse, at: Option<u64>) -> Result<(Vec<KeyValue>, u64)> {
     let at = at.unwrap_or_else(|| revision(txn.header));
     match txn.responses.into_iter().next_back().and_then(|last| last.response) {
-        Some(Response::Range(line)) => Ok(Done::Entered(line.kvs, at)),
+        Some(Response::Range(line)) => Ok((line.kvs, at)),
         _ => Err(failure::odd("lock", "no line")),
     }
 }

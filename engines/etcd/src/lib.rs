@@ -5,6 +5,7 @@ mod config;
 mod connect;
 mod engine;
 mod failure;
+mod hands;
 mod link;
 mod member;
 mod messages;

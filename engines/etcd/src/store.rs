@@ -8,10 +8,11 @@ use hashbrown::HashMap;
 use leasehold_core::engine::EngineInfo;
 use leasehold_core::gather::{Gather, Work};
 use leasehold_core::ordered::store::{Key, Line, Owned, Session, SessionId, Store};
-use leasehold_core::{Claim, Error, ErrorKind, Name, Result};
+use leasehold_core::{Claim, ClaimRef, Error, ErrorKind, Name, Result};
 
 use crate::batch::{self, Done, Item};
 use crate::failure;
+use crate::hands::Hands;
 use crate::link::Link;
 use crate::messages::{
     LeaseGrantRequest, LeaseKeepAliveRequest, LeaseRevokeRequest, LeaseTimeToLiveRequest, PutRequest,
@@ -37,6 +38,7 @@ struct Inner {
     link: Arc<Link>,
     info: EngineInfo,
     items: Gather<Item, Result<Done>>,
+    hands: Hands,
     /// The sessions of this client.
     sessions: Mutex<HashMap<i64, Known>>,
 }
@@ -52,7 +54,7 @@ struct Known {
 impl Leases {
     pub(crate) fn new(link: Arc<Link>, info: EngineInfo) -> Self {
         let items = batch::gather(Arc::clone(&link));
-        Self(Arc::new(Inner { link, info, items, sessions: Mutex::default() }))
+        Self(Arc::new(Inner { link, info, items, hands: Hands::default(), sessions: Mutex::default() }))
     }
 
     fn work<T, F>(&self, work: impl FnOnce(Arc<Inner>) -> F) -> Work<T>
@@ -92,9 +94,14 @@ impl Store for Leases {
         self.work(|inner| async move { inner.line(&name).await })
     }
 
-    fn exit(&self, _name: &Name, key: &Key) -> Work<Result<()>> {
-        let key = Key::clone(key);
-        self.work(|inner| async move { inner.exit(&key).await })
+    fn line_up_to(&self, session: &SessionId, claim: &ClaimRef) -> Work<Result<Line>> {
+        let (lease, claim) = (lease(session), claim.clone());
+        self.work(|inner| async move { inner.line_up_to(lease, &claim).await })
+    }
+
+    fn exit(&self, name: &Name, key: &Key) -> Work<Result<()>> {
+        let (name, key) = (name.clone(), Key::clone(key));
+        self.work(|inner| async move { inner.exit(&name, &key).await })
     }
 
     fn revoke(&self, _name: &Name, key: &Key) -> Work<Result<()>> {
@@ -163,7 +170,7 @@ impl Inner {
         match u64::try_from(answer.ttl) {
             Ok(seconds @ 1..) => Ok(Session { id: session, ttl: Duration::from_secs(seconds) }),
             _ => {
-                self.sessions().remove(&lease);
+                self.forget(lease);
                 Err(lost("heartbeat"))
             }
         }
@@ -174,8 +181,14 @@ impl Inner {
             Err(error) if error.kind() != ErrorKind::Lost => return Err(error),
             _ => {}
         }
-        self.sessions().remove(&lease);
+        self.forget(lease);
         Ok(())
+    }
+
+    /// A session is over.
+    fn forget(&self, lease: i64) {
+        self.sessions().remove(&lease);
+        self.hands.ended_with(lease);
     }
 
     async fn enter(&self, lease: i64, claim: &Claim) -> Result<Line> {
@@ -193,7 +206,7 @@ impl Inner {
             Ok(contenders) => contenders,
             Err(odd) => {
                 // It must not stand in a line that is none. If it cannot be removed now, that is done later.
-                let _ = self.exit(&key).await;
+                let _ = self.exit(&claim.name, &key).await;
                 return Err(odd);
             }
         };
@@ -210,7 +223,19 @@ impl Inner {
         Ok(Line { contenders, stamp })
     }
 
-    async fn exit(&self, key: &Key) -> Result<()> {
+    /// Who is first may have been told by the request that made it so.
+    async fn line_up_to(&self, lease: i64, claim: &ClaimRef) -> Result<Line> {
+        let places = &self.link.places;
+        match self.hands.take_first(&places.claim(&claim.name, lease, claim.id)) {
+            Some((kv, stamp)) => {
+                let contenders = wire::contenders(&claim.name, &places.lock(&claim.name), &[kv])?;
+                Ok(Line { contenders, stamp })
+            }
+            None => self.line(&claim.name).await,
+        }
+    }
+
+    async fn exit(&self, name: &Name, key: &Key) -> Result<()> {
         if let Some((_, Place::Claim(lease, id))) = self.link.places.read(key)
             && !self.sessions().contains_key(&lease)
         {
@@ -222,8 +247,15 @@ impl Inner {
                 _ => Ok(()),
             };
         }
-        let item = Item::Exit { key: Key::clone(key), delete: wire::delete(key) };
-        self.items.submit(item, 1).await.map(drop)
+        let first = self.hands.is_awaited(key).then(|| wire::first(self.link.places.line(name)));
+        let Done::Left(first, at) = self.items.submit(Item::Exit { key: Key::clone(key), first }, 1).await?
+        else {
+            return Err(failure::odd("release", "a line"));
+        };
+        self.link.see(at);
+        let ours = first.filter(|kv| self.sessions().contains_key(&kv.lease));
+        self.hands.ended(key, ours.map(|kv| (kv, at)));
+        Ok(())
     }
 
     async fn revoke(&self, key: &Key) -> Result<()> {
@@ -254,6 +286,15 @@ impl Inner {
     }
 
     async fn gone(&self, key: &Key, stamp: u64) {
+        let by_us = self.hands.wait(key).end();
+        tokio::select! {
+            () = by_us => {}
+            () = self.gone_from_there(key, stamp) => {}
+        }
+    }
+
+    /// The same for whoever ends it.
+    async fn gone_from_there(&self, key: &Key, stamp: u64) {
         let what = WatchCreateRequest {
             key: key.as_bytes().to_vec(),
             filters: vec![NO_PUTS],

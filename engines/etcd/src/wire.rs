@@ -67,6 +67,11 @@ pub(crate) fn line(span: Span) -> RangeRequest {
     }
 }
 
+/// Who is first at these keys.
+pub(crate) fn first(span: Span) -> RangeRequest {
+    RangeRequest { limit: 1, ..line(span) }
+}
+
 /// Just this key.
 pub(crate) fn one(key: &str) -> RangeRequest {
     RangeRequest { key: key.into(), ..RangeRequest::default() }
@@ -89,6 +94,14 @@ pub(crate) fn enter(key: &str, value: Vec<u8>, lease: i64, span: Span) -> TxnReq
 
 pub(crate) fn delete(key: &str) -> DeleteRangeRequest {
     DeleteRangeRequest { key: key.into() }
+}
+
+/// Deletes a contender, and tells who is first then.
+pub(crate) fn exit(key: &str, first: RangeRequest) -> TxnRequest {
+    TxnRequest {
+        success: vec![op(Request::Delete(delete(key))), op(Request::Range(first))],
+        ..TxnRequest::default()
+    }
 }
 
 /// Deletes a contender that is there, and rings a bell of its session.

@@ -1,8 +1,10 @@
 //! Transactions of many: what one item may not do does not fail the others.
 
-use futures_util::future::join_all;
+use futures_util::FutureExt;
+use futures_util::future::{join_all, join3};
 use leasehold_core::{Client, Guard};
 use leasehold_testkit::etcd::Etcd as Node;
+use leasehold_testkit::proxy::{Proxy, Way};
 
 use crate::world::*;
 
@@ -68,6 +70,31 @@ async fn many_at_one_lock_have_tokens_of_their_own() {
     tokens.sort_unstable();
     tokens.dedup();
     assert_eq!(tokens.len(), 50);
+}
+
+/// What comes and what goes at one lock, in one transaction: who comes must not be told to wait for who goes.
+#[tokio::test]
+async fn who_comes_as_another_goes_is_not_left_waiting() {
+    let node = Node::start().unwrap();
+    let proxy = Proxy::before(node.addr(), 1).unwrap();
+    let url = format!("etcd://{}?timeout=30s", proxy.addr());
+    let client = client(&url, 60 * SECOND).await;
+    for turn in 0..5 {
+        let guard = client.mutex("r").unwrap().lock().await.unwrap();
+        proxy.hold_way(Way::ToServer);
+        let other = client.mutex(&format!("under way {turn}")).unwrap();
+        let (mut other, mutex) = (Box::pin(other.try_lock()), client.mutex("r").unwrap());
+        let (mut next, mut release) = (Box::pin(mutex.try_lock()), Box::pin(guard.release()));
+        // In this order; the first goes alone, once it has let others come along, and the others wait for it.
+        assert!((&mut other).now_or_never().is_none() && (&mut other).now_or_never().is_none());
+        assert!((&mut next).now_or_never().is_none());
+        assert!((&mut release).now_or_never().is_none());
+        proxy.heal().unwrap();
+        let (other, next, released) = within("all are answered", join3(other, next, release)).await;
+        released.unwrap();
+        assert!(other.unwrap().is_some());
+        next.unwrap().expect("it is free").release().await.unwrap();
+    }
 }
 
 #[tokio::test]
