@@ -88,6 +88,7 @@
 mod certificates;
 mod clock;
 pub mod consul;
+pub mod dynamodb;
 pub mod etcd;
 pub mod mariadb;
 mod port;

@@ -28,6 +28,12 @@ pub(crate) fn program(name: &str) -> io::Result<PathBuf> {
         .ok_or_else(|| missing(name))
 }
 
+/// A file of a package of npm's.
+pub(crate) fn node_module(file: &str) -> io::Result<PathBuf> {
+    let file = cache().join("node/node_modules").join(file);
+    if file.is_file() { Ok(file) } else { Err(missing(&file.display().to_string())) }
+}
+
 /// A Python that knows the clients that we must exclude and be excluded by: redis-py and kazoo.
 ///
 /// # Errors

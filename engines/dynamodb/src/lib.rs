@@ -1,0 +1,16 @@
+#![doc = include_str!("docs.md")]
+
+mod config;
+mod engine;
+mod failure;
+mod http;
+mod line;
+mod sight;
+mod size;
+mod table;
+mod view;
+mod wire;
+
+pub use config::Config;
+pub use engine::{DynamoDb, info};
+pub use table::{create, schema};

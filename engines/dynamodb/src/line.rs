@@ -1,0 +1,480 @@
+//! One lock: what is known of its item, and how it is changed.
+//!
+//! Every change is the rule of `core` applied to the state that is known, and one conditional write that succeeds only
+//! if that is still the state. If it is not, the refusal brings the new one, and the rule is applied to that.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hashbrown::{HashMap, HashSet};
+use leasehold_core::engine::{Batch, Refusal};
+use leasehold_core::inbox::Inbox;
+use leasehold_core::ledger::{Entry, Queue};
+use leasehold_core::{
+    Claim, ClaimId, Env, Hint, Leave, Mint, Moment, Name, Outcome, Refresh, Result, Standing,
+};
+use serde_json::Value;
+
+use crate::failure::{self, Fault};
+use crate::http::Http;
+use crate::sight::Sights;
+use crate::size;
+use crate::wire::{Item, Record, Table};
+
+/// The pause after a change that somebody else was faster with; it doubles, and each is drawn from nothing to it.
+const PAUSE_MIN: Duration = Duration::from_millis(4);
+const PAUSE_MAX: Duration = Duration::from_millis(250);
+
+/// What a caller asks of one lock.
+#[derive(Clone, Debug)]
+pub(crate) enum Ask {
+    Join(Claim),
+    Refresh(Refresh),
+    Leave(Leave),
+}
+
+impl Ask {
+    pub(crate) fn name(&self) -> &Name {
+        match self {
+            Self::Join(claim) => &claim.name,
+            Self::Refresh(refresh) => &refresh.claim.name,
+            Self::Leave(leave) => &leave.claim.name,
+        }
+    }
+
+    fn id(&self) -> ClaimId {
+        match self {
+            Self::Join(claim) => claim.id,
+            Self::Refresh(refresh) => refresh.claim.id,
+            Self::Leave(leave) => leave.claim.id,
+        }
+    }
+
+    fn verb(&self) -> &'static str {
+        match self {
+            Self::Join(_) => "lock",
+            Self::Refresh(_) => "renew",
+            Self::Leave(_) => "release",
+        }
+    }
+}
+
+/// Where locks are kept.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) http: Http,
+    pub(crate) table: Table,
+    pub(crate) inbox: Inbox,
+    pub(crate) poll: Duration,
+    pub(crate) env: Env,
+}
+
+impl World {
+    /// The time of day, to be shown and to be deleted by.
+    pub(crate) fn wall(&self) -> Duration {
+        Duration::from_micros(self.env.clock.wall_micros())
+    }
+
+    async fn read(&self, operation: &'static str, name: &Name) -> Result<Item> {
+        let answer = self.http.ask("GetItem", &self.table.get(name)).await.map_err(crate::http::plain)?;
+        match answer.get("Item") {
+            Some(item) => item_of(operation, name, item),
+            None => Ok(Item::default()),
+        }
+    }
+}
+
+fn item_of(operation: &'static str, name: &Name, value: &Value) -> Result<Item> {
+    Item::read(value).map_err(|why| failure::not_ours(operation, name.as_str(), why))
+}
+
+/// One lock.
+#[derive(Debug)]
+pub(crate) struct Line {
+    pub(crate) name: Name,
+    /// The item as we have last seen it; `None` if that is nothing to build upon. Whoever changes it holds this lock.
+    known: tokio::sync::Mutex<Option<Item>>,
+    desk: Mutex<Desk>,
+}
+
+#[derive(Debug, Default)]
+struct Desk {
+    sights: Sights,
+    /// Our own claims that wait, as far as we know.
+    waiting: HashSet<ClaimId>,
+    /// When the item was last looked at for those who wait.
+    looked: Moment,
+}
+
+/// What is to become of an item.
+struct Plan {
+    answers: Vec<Standing>,
+    /// `None` if nothing is to be written.
+    next: Option<Item>,
+}
+
+/// What came of the attempt to write.
+enum Written {
+    Yes(Value),
+    /// Somebody else was faster; this is what is there now.
+    Not(Item),
+}
+
+/// What came of the attempt to hold without a look.
+enum Entered {
+    Held(Standing, Item),
+    /// Somebody is there.
+    Not(Item),
+}
+
+impl Line {
+    pub(crate) fn new(name: Name) -> Self {
+        Self { name, known: tokio::sync::Mutex::default(), desk: Mutex::default() }
+    }
+
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        // Nothing in there is left half-way by a panic.
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether what is known of it may still be of use.
+    pub(crate) fn matters(&self, now: Moment) -> bool {
+        self.desk().sights.any_alive(now)
+    }
+
+    /// Does what is asked, in order, and all of it with one write.
+    pub(crate) async fn change(&self, world: &World, asks: &[Ask]) -> Result<Vec<Standing>> {
+        let operation = asks.first().map_or("request", Ask::verb);
+        let mut known = self.known.lock().await;
+        let until = world.env.now() + world.http.timeout;
+        // Whether we have it from an answer to this request: no "there is nothing to do" is based on anything older.
+        let mut fresh = false;
+        if known.is_none()
+            && let [Ask::Join(claim)] = asks
+            && claim.raise.is_none()
+        {
+            match self.enter(world, claim).await? {
+                Entered::Held(standing, item) => {
+                    *known = Some(item);
+                    return Ok(vec![standing]);
+                }
+                Entered::Not(found) => (*known, fresh) = (Some(found), true),
+            }
+        }
+        let mut pause = PAUSE_MIN;
+        loop {
+            let item = match known.take() {
+                Some(item) => item,
+                None => {
+                    fresh = true;
+                    let item = world.read(operation, &self.name).await?;
+                    self.learn(world, &item, asks);
+                    item
+                }
+            };
+            let Plan { answers, next } = self.plan(world, &item, asks);
+            let Some(next) = next else {
+                if fresh {
+                    self.note(&answers, asks);
+                    *known = Some(item).filter(|item| !item.claims.is_empty());
+                    return Ok(answers);
+                }
+                continue;
+            };
+            let request = world.table.change(&self.name, &item, &next, world.wall());
+            match self.write(world, operation, &request, &next.revision).await? {
+                Written::Yes(_) => {
+                    self.learn(world, &next, asks);
+                    self.note(&answers, asks);
+                    // An empty queue is entered without a look at it.
+                    *known = Some(next).filter(|item| !item.claims.is_empty());
+                    return Ok(answers);
+                }
+                Written::Not(found) => {
+                    self.learn(world, &found, asks);
+                    (*known, fresh) = (Some(found), true);
+                }
+            }
+            let at = world.env.now() + world.http.part_of(pause);
+            if at >= until {
+                return Err(failure::restless(operation));
+            }
+            world.env.clock.sleep_until(at).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// Holds at once if the queue is empty, with one request and no look before it; else what is there.
+    async fn enter(&self, world: &World, claim: &Claim) -> Result<Entered> {
+        let revision = revision(&world.env);
+        let wall = world.wall();
+        let life = claim.ttl.max(claim.at_least);
+        let mut record = Record {
+            id: claim.id,
+            weight: claim.weight,
+            beat: 0,
+            life: whole_millis(life),
+            at_least: claim.at_least,
+            token: None,
+            revoked: false,
+            since: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX),
+            meta: claim.meta.clone(),
+        };
+        let request = world.table.enter(&self.name, &revision, claim.capacity, &record, wall);
+        let asks = [Ask::Join(claim.clone())];
+        let token = match self.write(world, "lock", &request, &revision).await? {
+            Written::Yes(answer) => Table::entered(&answer).map_err(|why| failure::odd("lock", why))?,
+            Written::Not(found) => {
+                self.learn(world, &found, &asks);
+                return Ok(Entered::Not(found));
+            }
+        };
+        record.token = Some(token);
+        let item = Item { revision, token: token.get(), capacity: claim.capacity, claims: vec![record] };
+        self.learn(world, &item, &asks);
+        Ok(Entered::Held(Standing::Held { token, ttl: claim.ttl }, item))
+    }
+
+    /// Writes what makes `revision` out of another one, and finds out whether it was made.
+    async fn write(
+        &self,
+        world: &World,
+        operation: &'static str,
+        request: &Value,
+        revision: &str,
+    ) -> Result<Written> {
+        let found = match world.http.ask("UpdateItem", request).await {
+            Ok(answer) => return Ok(Written::Yes(answer)),
+            Err(Fault::Again(error) | Fault::Failed(error)) => return Err(error),
+            Err(Fault::Condition(Some(found))) => item_of(operation, &self.name, &found)?,
+            // Not every server says what is there. That nothing was written is not yet known, either: this may be the
+            // answer to a repetition.
+            Err(Fault::Condition(None)) => world
+                .read(operation, &self.name)
+                .await
+                .map_err(|error| error.with_outcome(Outcome::Unknown))?,
+        };
+        if found.revision == revision {
+            // An earlier attempt had succeeded, and its answer was lost.
+            let answer = serde_json::json!({ "Attributes": { "token": { "N": found.token.to_string() } } });
+            return Ok(Written::Yes(answer));
+        }
+        Ok(Written::Not(found))
+    }
+
+    /// The rule upon what is known.
+    fn plan(&self, world: &World, item: &Item, asks: &[Ask]) -> Plan {
+        let (now, wall) = (world.env.now(), world.wall());
+        let mut queue = {
+            let mut desk = self.desk();
+            desk.sights.see(item, now);
+            queue(item, &desk.sights, now, wall)
+        };
+        let before: HashMap<ClaimId, (&Record, Moment)> = item
+            .claims
+            .iter()
+            .zip(queue.entries())
+            .map(|(record, entry)| (record.id, (record, entry.deadline)))
+            .collect();
+        let (mut mint, mut told) = (Mint::above(item.token), Vec::new());
+        let mut renewed = HashSet::new();
+        let mut answers = Vec::with_capacity(asks.len());
+        for ask in asks {
+            let standing = match ask {
+                Ask::Join(claim) => match no_room(&queue, claim) {
+                    Some(refusal) => Standing::Refused(refusal),
+                    None => queue.join(now, claim, &mut mint, &mut told),
+                },
+                Ask::Refresh(ask) => {
+                    queue.refresh(now, ask.claim.id, (ask.ttl, ask.raise), &mut mint, &mut told)
+                }
+                Ask::Leave(ask) => {
+                    queue.leave(now, ask.claim.id, ask.manner, &mut mint, &mut told);
+                    Standing::Gone
+                }
+            };
+            if matches!(standing, Standing::Held { .. } | Standing::Queued { .. }) {
+                renewed.insert(ask.id());
+            }
+            answers.push(standing);
+        }
+        let claims: Vec<Record> = queue
+            .entries()
+            .map(|entry| match before.get(&entry.id) {
+                // What its owner asked for starts its time anew, and so does a hold that lasts for some time at least.
+                Some((old, deadline)) if renewed.contains(&entry.id) || *deadline != entry.deadline => {
+                    record(entry, old.beat + 1, now, old.since)
+                }
+                Some((old, _)) => Record { token: entry.token, revoked: entry.revoked, ..(*old).clone() },
+                None => record(entry, 0, now, u64::try_from(wall.as_millis()).unwrap_or(u64::MAX)),
+            })
+            .collect();
+        let capacity = queue.capacity().unwrap_or(item.capacity);
+        let next = (claims != item.claims).then(|| Item {
+            revision: revision(&world.env),
+            token: mint.last(),
+            capacity,
+            claims,
+        });
+        Plan { answers, next }
+    }
+
+    /// Takes note of an item as an answer has it that has just come, and tells our waiters what it means to them; but not
+    /// those that `asks` are about, for they are answered.
+    fn learn(&self, world: &World, item: &Item, asks: &[Ask]) {
+        let mut desk = self.desk();
+        desk.sights.see(item, world.env.now());
+        for ask in asks {
+            desk.waiting.remove(&ask.id());
+        }
+        if desk.waiting.is_empty() {
+            return;
+        }
+        let mut news = Batch::<(ClaimId, Hint)>::new();
+        let mut missing = desk.waiting.clone();
+        for record in &item.claims {
+            missing.remove(&record.id);
+            if let Some(token) = record.token
+                && desk.waiting.remove(&record.id)
+            {
+                news.push((record.id, Hint::Held(token)));
+            }
+        }
+        for id in missing {
+            desk.waiting.remove(&id);
+            news.push((id, Hint::Look));
+        }
+        drop(desk);
+        for (id, hint) in news {
+            world.inbox.deliver(id, hint);
+        }
+    }
+
+    /// Who waits from now on.
+    fn note(&self, answers: &[Standing], asks: &[Ask]) {
+        let mut desk = self.desk();
+        for (ask, standing) in asks.iter().zip(answers) {
+            if let Standing::Queued { .. } = standing {
+                desk.waiting.insert(ask.id());
+            } else {
+                desk.waiting.remove(&ask.id());
+            }
+        }
+    }
+
+    /// Looks whether somebody who waits here holds, if nobody has looked for so long; when to look again.
+    pub(crate) async fn look(&self, world: &World) -> Moment {
+        let now = world.env.now();
+        {
+            let mut desk = self.desk();
+            let due = desk.looked + world.poll;
+            if desk.looked != Moment::default() && now < due {
+                return due;
+            }
+            desk.looked = now;
+        }
+        // What cannot be read now is read the next time, or the claim's own renewal tells.
+        if let Ok(item) = world.read("look", &self.name).await {
+            self.learn(world, &item, &[]);
+            // Whoever now holds renews at once, and shall not have to ask what is there.
+            if let Ok(mut known) = self.known.try_lock() {
+                *known = Some(item).filter(|item| !item.claims.is_empty());
+            }
+        }
+        // Not all at the same time.
+        world.env.now() + world.poll.mul_f64(0.9) + world.http.part_of(world.poll.mul_f64(0.2))
+    }
+
+    /// The queue as it is stored, for an onlooker.
+    pub(crate) fn show(&self, world: &World, item: &Item) -> Option<leasehold_core::engine::QueueView> {
+        let (now, wall) = (world.env.now(), world.wall());
+        let mut desk = self.desk();
+        desk.sights.see(item, now);
+        queue(item, &desk.sights, now, wall).view(now, &self.name)
+    }
+
+    /// Reads it for an onlooker.
+    pub(crate) async fn inspect(&self, world: &World) -> Result<Option<leasehold_core::engine::QueueView>> {
+        let item = world.read("look", &self.name).await?;
+        Ok(self.show(world, &item))
+    }
+}
+
+fn queue(item: &Item, sights: &Sights, now: Moment, wall: Duration) -> Queue {
+    let joined = |record: &Record| now - wall.saturating_sub(Duration::from_millis(record.since));
+    Queue::from_entries(item.claims.iter().map(|record| sights.entry(record, item.capacity, joined(record))))
+}
+
+fn record(entry: &Entry, beat: u64, now: Moment, since: u64) -> Record {
+    Record {
+        id: entry.id,
+        weight: entry.weight,
+        beat,
+        life: whole_millis(entry.deadline.since(now)),
+        at_least: entry.at_least,
+        token: entry.token,
+        revoked: entry.revoked,
+        since,
+        meta: entry.meta.clone(),
+    }
+}
+
+/// As it is stored: never less.
+fn whole_millis(span: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX))
+}
+
+/// Why a claim that is new does not fit into the item any more.
+fn no_room(queue: &Queue, claim: &Claim) -> Option<Refusal> {
+    let mut bytes = size::ITEM_BYTES + claim.name.as_str().len() + size::of_claim(&claim.meta);
+    for entry in queue.entries() {
+        if entry.id == claim.id {
+            return None;
+        }
+        bytes += size::of_claim(&entry.meta);
+    }
+    (bytes > size::ITEM_BYTES_MAX).then(|| Refusal::QueueFull { max: queue.entries().len() as u32 })
+}
+
+fn revision(env: &Env) -> String {
+    format!("{:032x}", env.rng.next())
+}
+
+/// Where the lines of all locks are.
+#[derive(Debug, Default)]
+pub(crate) struct Lines {
+    lines: Mutex<Kept>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    by_name: HashMap<Name, Arc<Line>>,
+    /// Look for those that do not matter any more when there are so many.
+    sweep_at: usize,
+}
+
+/// Below this many nobody goes looking.
+const SWEEP_MIN: usize = 1024;
+
+impl Default for Kept {
+    fn default() -> Self {
+        Self { by_name: HashMap::new(), sweep_at: SWEEP_MIN }
+    }
+}
+
+impl Lines {
+    /// The line of a lock.
+    pub(crate) fn of(&self, name: &Name, now: Moment) -> Arc<Line> {
+        let mut kept = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(line) = kept.by_name.get(name.as_str()) {
+            return line.clone();
+        }
+        if kept.by_name.len() >= kept.sweep_at {
+            kept.by_name.retain(|_, line| Arc::strong_count(line) > 1 || line.matters(now));
+            kept.sweep_at = SWEEP_MIN.max(kept.by_name.len() * 2);
+        }
+        let line = Arc::new(Line::new(name.clone()));
+        kept.by_name.insert(name.clone(), line.clone());
+        line
+    }
+}

@@ -1,0 +1,7 @@
+//! One engine on a server, by what goes over the wire.
+
+mod bad_input;
+mod limits;
+mod relay;
+mod requests;
+mod world;
