@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use leasehold_testkit::Server;
 use leasehold_testkit::consul::Consul;
+use leasehold_testkit::dynamodb::DynamoDb;
 use leasehold_testkit::etcd::{self, Etcd};
 use leasehold_testkit::postgres::Postgres;
 use leasehold_testkit::redis::{self, Builder, Flavour, Kind, Redis};
@@ -49,7 +50,7 @@ impl Startable {
     }
 }
 
-static ALL: [Startable; 10] = [
+static ALL: [Startable; 11] = [
     Startable::new(
         "redis",
         false,
@@ -71,6 +72,7 @@ static ALL: [Startable; 10] = [
     Startable::new("redis+sentinel", true, || redis(Kind::Sentinels, Redis::builder()), None),
     Startable::new("redis+cluster", true, || redis(Kind::Cluster, Redis::builder()), Some(cluster_alone)),
     Startable::new("consul", false, || Ok(Arc::new(Consul::start()?)), None),
+    Startable::new("dynamodb", false, || Ok(Arc::new(DynamoDb::start()?)), None),
     Startable::new("etcd", false, || Ok(Arc::new(Etcd::start()?)), None),
     Startable::new("etcd+cluster", true, || Ok(Arc::new(etcd::Cluster::start()?)), None),
     // Every engine of every test has two connections, and each of many processes an engine.
@@ -173,6 +175,13 @@ impl Servers for Consul {
     fn url(&self) -> String {
         // The dead are followed as soon as their sessions have ended.
         format!("{}?lock_delay=0s", self.url())
+    }
+}
+
+impl Servers for DynamoDb {
+    fn url(&self) -> String {
+        // As those do who would rather pay than wait.
+        format!("{}&poll=20ms", self.url())
     }
 }
 

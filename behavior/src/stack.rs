@@ -129,6 +129,10 @@ pub(crate) async fn open_on(url: &str, env: Env) -> Verdict<Arc<dyn Engine>> {
             let config = leasehold::consul::Config::from_url(parsed)?;
             Ok(Arc::new(leasehold::consul::open(config, env).await?))
         }
+        "dynamodb" => {
+            let config = leasehold::dynamodb::Config::from_url(parsed)?;
+            Ok(Arc::new(leasehold::dynamodb::DynamoDb::open(config, env).await?))
+        }
         "etcd" => {
             let config = leasehold::etcd::Config::from_url(parsed)?;
             Ok(Arc::new(leasehold::etcd::Etcd::open(config, env).await?))

@@ -48,7 +48,10 @@ pub(crate) const ANYONE: Need =
 /// The suite can open these on another clock and with other randomness.
 pub(crate) const OWN_ENV: Need = Need {
     what: "an injected clock",
-    met: |i, _| matches!(i.engine, "memory" | "sqlite" | "consul" | "etcd") || i.engine.starts_with("redis"),
+    met: |i, _| {
+        matches!(i.engine, "memory" | "sqlite" | "consul" | "dynamodb" | "etcd")
+            || i.engine.starts_with("redis")
+    },
 };
 /// The engine's data and clock are this test's own, so it may delete the one and set the other.
 pub(crate) const ALONE: Need = Need {

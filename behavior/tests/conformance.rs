@@ -19,6 +19,8 @@ fn main() -> std::process::ExitCode {
         // Not yet in chaos: now and then a line of Consul stands still there, and a client of ZooKeeper gives up.
         "zookeeper:temp",
         "consul:temp",
+        "dynamodb:temp",
+        "dynamodb:temp+chaos=1",
         "etcd:temp",
         "etcd:temp+chaos=1",
         "etcd+cluster:temp",

@@ -13,6 +13,8 @@ pub const SCHEMES: &[&str] = &[
     "consul",
     #[cfg(feature = "consul")]
     "consuls",
+    #[cfg(feature = "dynamodb")]
+    "dynamodb",
     #[cfg(feature = "etcd")]
     "etcd",
     #[cfg(feature = "etcd")]
@@ -45,6 +47,8 @@ pub fn engines() -> Vec<EngineInfo> {
         Memory::new(Env::system()).info().clone(),
         #[cfg(feature = "consul")]
         leasehold_consul::info().clone(),
+        #[cfg(feature = "dynamodb")]
+        leasehold_dynamodb::info().clone(),
         #[cfg(feature = "etcd")]
         leasehold_etcd::info().clone(),
         #[cfg(feature = "postgres")]
@@ -61,7 +65,7 @@ pub fn engines() -> Vec<EngineInfo> {
 }
 
 /// Connects to the engine of this URL: `memory:`, `sqlite:` (the default place), `sqlite:PATH`, `consul://A,B,C`,
-/// `etcd://A,B,C`, `postgres://USER@HOST/DATABASE`, `redis://HOST` and its like, `redlock://A,B,C`,
+/// `dynamodb://TABLE`, `etcd://A,B,C`, `postgres://USER@HOST/DATABASE`, `redis://HOST` and its like, `redlock://A,B,C`,
 /// `zookeeper://A,B,C/CHROOT`; each as far as its feature is on.
 ///
 /// Awaiting the result connects; the methods of [`Builder`] set what else is wanted first.
@@ -115,6 +119,11 @@ pub async fn open(url: &str) -> Result<Arc<dyn Engine>> {
         "consul" | "consuls" => {
             let config = leasehold_consul::Config::from_url(url)?;
             Ok(Arc::new(leasehold_consul::open(config, Env::system()).await?))
+        }
+        #[cfg(feature = "dynamodb")]
+        "dynamodb" => {
+            let config = leasehold_dynamodb::Config::from_url(url)?;
+            Ok(Arc::new(leasehold_dynamodb::DynamoDb::open(config, Env::system()).await?))
         }
         #[cfg(feature = "etcd")]
         "etcd" | "etcds" => {

@@ -34,6 +34,7 @@
 //! | `memory:` | the tasks of one process | efficiency | nothing outlives the process |
 //! | `sqlite:`, `sqlite:PATH` | the processes of one machine | correctness | no server; feature `sqlite` |
 //! | `consul://`, `consuls://` | many machines | correctness | also against `consul lock`; feature `consul` |
+//! | `dynamodb://TABLE` | many machines | correctness | feature `dynamodb` |
 //! | `postgres://` | many machines | correctness | the table `distributed_locks`; feature `postgres` |
 //! | `redis://`, `rediss://`, `redis+unix:`, `redis+sentinel://`, `redis+cluster://` | many machines | efficiency | feature `redis` |
 //! | `etcd://A,B,C`, `etcds://A,B,C` | many machines | correctness | excludes `etcdctl lock`, Go's `concurrency.Mutex` and the lock service; feature `etcd` |
@@ -62,6 +63,8 @@ pub use connect::{Connect, SCHEMES, connect, engines, open};
 pub use leasehold_consul as consul;
 pub use leasehold_core::engine::{Purpose, Reach};
 pub use leasehold_core::*;
+#[cfg(feature = "dynamodb")]
+pub use leasehold_dynamodb as dynamodb;
 #[cfg(feature = "etcd")]
 pub use leasehold_etcd as etcd;
 #[cfg(feature = "postgres")]
