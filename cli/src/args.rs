@@ -263,12 +263,23 @@ pub(crate) struct SchemaArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Schema {
+    Dynamodb(SchemaDynamodbArgs),
     Fence(SchemaFenceArgs),
     /// Print what the engine keeps in a PostgreSQL database
     ///
     /// The engine makes its tables itself if it may. Where it may not, somebody who may runs this once, and the grants
     /// that are written at its top.
     Postgres,
+}
+
+/// Print the commands that make the table of a DynamoDB engine, or make it
+///
+/// The table is that of the engine's URL, as in `--engine 'dynamodb://locks?region=eu-central-1'`. It is billed by request.
+#[derive(Debug, Args)]
+pub(crate) struct SchemaDynamodbArgs {
+    /// Make the table, unless it is there, and wait until it can be used
+    #[arg(long)]
+    pub(crate) apply: bool,
 }
 
 /// Print the table of a fence, and triggers that refuse writes without a token or with a stale one

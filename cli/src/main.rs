@@ -61,7 +61,7 @@ fn execute(cli: Cli) -> Result<End, Failure> {
         Command::Watch(args) => watch::watch(url, &args),
         Command::Unlock(args) => unlock::unlock(url, &args),
         Command::Engines(args) => engines::engines(&args),
-        Command::Schema(args) => schema::schema(&args),
+        Command::Schema(args) => schema::schema(url, &args),
         Command::Bench(args) => bench::bench(url, &args),
         Command::Simulate(args) => simulate::simulate(&args),
         Command::Guardian(task) => {

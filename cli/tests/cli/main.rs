@@ -5,6 +5,7 @@
 //! tests wait for that, within [`world::BOUND`].
 
 mod bench;
+mod dynamodb;
 mod ending;
 mod help;
 mod looking;
