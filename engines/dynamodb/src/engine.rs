@@ -119,7 +119,7 @@ impl DynamoDb {
             .map(|(places, asks)| {
                 let inner = self.inner.clone();
                 let line = inner.lines.of(asks[0].name(), now);
-                let work = self.start(async move { line.change(&inner.world, &asks).await });
+                let work = self.start(async move { line.change(&inner.world, asks).await });
                 async move { (places, work.await) }
             })
             .collect();

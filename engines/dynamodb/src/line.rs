@@ -14,6 +14,7 @@ use leasehold_core::{
     Claim, ClaimId, Env, Hint, Leave, Mint, Moment, Name, Outcome, Refresh, Result, Standing,
 };
 use serde_json::Value;
+use tokio::sync::oneshot;
 
 use crate::failure::{self, Fault};
 use crate::http::Http;
@@ -21,9 +22,12 @@ use crate::sight::Sights;
 use crate::size;
 use crate::wire::{Item, Record, Table};
 
-/// The pause after a change that somebody else was faster with; it doubles, and each is drawn from nothing to it.
+/// How often a change that somebody else was faster with is tried again at once: what is there then is best known, and
+/// each refusal means that somebody got on.
+const AT_ONCE: usize = 8;
+/// The pause after that; it doubles, and each is drawn from nothing to it.
 const PAUSE_MIN: Duration = Duration::from_millis(4);
-const PAUSE_MAX: Duration = Duration::from_millis(250);
+const PAUSE_MAX: Duration = Duration::from_millis(64);
 
 /// What a caller asks of one lock.
 #[derive(Clone, Debug)]
@@ -100,11 +104,16 @@ pub(crate) struct Line {
 #[derive(Debug, Default)]
 struct Desk {
     sights: Sights,
+    /// What is to be done with the next write, and who is to hear of it.
+    asked: Vec<(Vec<Ask>, Tell)>,
     /// Our own claims that wait, as far as we know.
     waiting: HashSet<ClaimId>,
     /// When the item was last looked at for those who wait.
     looked: Moment,
 }
+
+/// Where an answer is waited for.
+type Tell = oneshot::Sender<Result<Vec<Standing>>>;
 
 /// What is to become of an item.
 struct Plan {
@@ -142,10 +151,41 @@ impl Line {
         self.desk().sights.any_alive(now)
     }
 
-    /// Does what is asked, in order, and all of it with one write.
-    pub(crate) async fn change(&self, world: &World, asks: &[Ask]) -> Result<Vec<Standing>> {
+    /// Does what is asked, in order, with one write; what was asked here meanwhile goes with the next, all of it.
+    pub(crate) async fn change(&self, world: &World, asks: Vec<Ask>) -> Result<Vec<Standing>> {
         let operation = asks.first().map_or("request", Ask::verb);
-        let mut known = self.known.lock().await;
+        let (tell, told) = oneshot::channel();
+        self.desk().asked.push((asks, tell));
+        {
+            let mut known = self.known.lock().await;
+            // Empty if whoever was here before has done ours too.
+            let (parts, tell): (Vec<_>, Vec<_>) = std::mem::take(&mut self.desk().asked).into_iter().unzip();
+            let ends: Vec<usize> = parts.iter().map(Vec::len).collect();
+            let asks = parts.concat();
+            let done = match asks.is_empty() {
+                true => Ok(Vec::new()),
+                false => self.change_all(world, &mut known, &asks).await,
+            };
+            let mut done = done.map(Vec::into_iter);
+            for (count, tell) in ends.into_iter().zip(tell) {
+                let part = match &mut done {
+                    Ok(standings) => Ok(standings.by_ref().take(count).collect()),
+                    Err(error) => Err(error.clone()),
+                };
+                // Who has gone away does not need it.
+                let _ = tell.send(part);
+            }
+        }
+        told.await.unwrap_or_else(|_| Err(failure::late(operation)))
+    }
+
+    async fn change_all(
+        &self,
+        world: &World,
+        known: &mut Option<Item>,
+        asks: &[Ask],
+    ) -> Result<Vec<Standing>> {
+        let operation = asks.first().map_or("request", Ask::verb);
         let until = world.env.now() + world.http.timeout;
         // Whether we have it from an answer to this request: no "there is nothing to do" is based on anything older.
         let mut fresh = false;
@@ -161,7 +201,7 @@ impl Line {
                 Entered::Not(found) => (*known, fresh) = (Some(found), true),
             }
         }
-        let mut pause = PAUSE_MIN;
+        let (mut pause, mut conflicts) = (PAUSE_MIN, 0);
         loop {
             let item = match known.take() {
                 Some(item) => item,
@@ -195,12 +235,18 @@ impl Line {
                     (*known, fresh) = (Some(found), true);
                 }
             }
-            let at = world.env.now() + world.http.part_of(pause);
+            conflicts += 1;
+            let patient = conflicts > AT_ONCE;
+            let at = world.env.now() + if patient { world.http.part_of(pause) } else { Duration::ZERO };
             if at >= until {
                 return Err(failure::restless(operation));
             }
-            world.env.clock.sleep_until(at).await;
-            pause = (pause * 2).min(PAUSE_MAX);
+            if patient {
+                world.env.clock.sleep_until(at).await;
+                pause = (pause * 2).min(PAUSE_MAX);
+                // It would be refused again for what happened during the pause.
+                *known = None;
+            }
         }
     }
 
