@@ -55,3 +55,26 @@ fn another_engine_has_no_such_table() {
     assert_eq!((ended.code(), ended.out.as_str()), (64, ""));
     assert!(ended.err.contains("names no table"), "{}", ended.err);
 }
+
+#[test]
+fn without_credentials_or_a_region_it_says_what_to_set() {
+    let world = World::new();
+    for (url, code, words) in [
+        (
+            "dynamodb://locks?region=eu-central-1&endpoint=http://127.0.0.1:1",
+            69,
+            "there are no AWS credentials",
+        ),
+        ("dynamodb://locks", 64, "?region=eu-central-1"),
+    ] {
+        let mut command = world.leasehold(&["--engine", url, "ls"]);
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("AWS_")) {
+            command.env_remove(name);
+        }
+        // Not those of whoever runs the tests, nor of the machine.
+        command.env("HOME", "/nonexistent").env("AWS_EC2_METADATA_DISABLED", "true");
+        let ended = Running::start(command).end();
+        assert_eq!(ended.code(), code, "{}", ended.err);
+        assert!(ended.err.contains(words), "{}", ended.err);
+    }
+}
