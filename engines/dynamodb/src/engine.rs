@@ -18,7 +18,8 @@ use tokio::runtime::Handle;
 
 use crate::config::Config;
 use crate::http::Http;
-use crate::line::{Ask, Lines, World};
+use crate::line::{Ask, World};
+use crate::lines::Lines;
 use crate::wire::Table;
 use crate::{table, view};
 

@@ -5,6 +5,7 @@ mod engine;
 mod failure;
 mod http;
 mod line;
+mod lines;
 mod sight;
 mod size;
 mod table;

@@ -3,21 +3,21 @@
 //! Every change is the rule of `core` applied to the state that is known, and one conditional write that succeeds only
 //! if that is still the state. If it is not, the refusal brings the new one, and the rule is applied to that.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hashbrown::{HashMap, HashSet};
-use leasehold_core::engine::{Batch, Refusal};
+use leasehold_core::engine::{Batch, QueueView, Refusal};
 use leasehold_core::inbox::Inbox;
 use leasehold_core::ledger::{Entry, Queue};
 use leasehold_core::{
     Claim, ClaimId, Env, Hint, Leave, Mint, Moment, Name, Outcome, Refresh, Result, Standing,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use crate::failure::{self, Fault};
-use crate::http::Http;
+use crate::http::{Http, plain};
 use crate::sight::Sights;
 use crate::size;
 use crate::wire::{Item, Record, Table};
@@ -80,7 +80,7 @@ impl World {
     }
 
     async fn read(&self, operation: &'static str, name: &Name) -> Result<Item> {
-        let answer = self.http.ask("GetItem", &self.table.get(name)).await.map_err(crate::http::plain)?;
+        let answer = self.http.ask("GetItem", &self.table.get(name)).await.map_err(plain)?;
         match answer.get("Item") {
             Some(item) => item_of(operation, name, item),
             None => Ok(Item::default()),
@@ -302,7 +302,7 @@ impl Line {
         };
         if found.revision == revision {
             // An earlier attempt had succeeded, and its answer was lost.
-            let answer = serde_json::json!({ "Attributes": { "token": { "N": found.token.to_string() } } });
+            let answer = json!({ "Attributes": { "token": { "N": found.token.to_string() } } });
             return Ok(Written::Yes(answer));
         }
         Ok(Written::Not(found))
@@ -432,7 +432,7 @@ impl Line {
     }
 
     /// The queue as it is stored, for an onlooker.
-    pub(crate) fn show(&self, world: &World, item: &Item) -> Option<leasehold_core::engine::QueueView> {
+    pub(crate) fn show(&self, world: &World, item: &Item) -> Option<QueueView> {
         let (now, wall) = (world.env.now(), world.wall());
         let mut desk = self.desk();
         desk.sights.see(item, now);
@@ -440,7 +440,7 @@ impl Line {
     }
 
     /// Reads it for an onlooker.
-    pub(crate) async fn inspect(&self, world: &World) -> Result<Option<leasehold_core::engine::QueueView>> {
+    pub(crate) async fn inspect(&self, world: &World) -> Result<Option<QueueView>> {
         let item = world.read("look", &self.name).await?;
         Ok(self.show(world, &item))
     }
@@ -484,43 +484,4 @@ fn no_room(queue: &Queue, claim: &Claim) -> Option<Refusal> {
 
 fn revision(env: &Env) -> String {
     format!("{:032x}", env.rng.next())
-}
-
-/// Where the lines of all locks are.
-#[derive(Debug, Default)]
-pub(crate) struct Lines {
-    lines: Mutex<Kept>,
-}
-
-#[derive(Debug)]
-struct Kept {
-    by_name: HashMap<Name, Arc<Line>>,
-    /// Look for those that do not matter any more when there are so many.
-    sweep_at: usize,
-}
-
-/// Below this many nobody goes looking.
-const SWEEP_MIN: usize = 1024;
-
-impl Default for Kept {
-    fn default() -> Self {
-        Self { by_name: HashMap::new(), sweep_at: SWEEP_MIN }
-    }
-}
-
-impl Lines {
-    /// The line of a lock.
-    pub(crate) fn of(&self, name: &Name, now: Moment) -> Arc<Line> {
-        let mut kept = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(line) = kept.by_name.get(name.as_str()) {
-            return line.clone();
-        }
-        if kept.by_name.len() >= kept.sweep_at {
-            kept.by_name.retain(|_, line| Arc::strong_count(line) > 1 || line.matters(now));
-            kept.sweep_at = SWEEP_MIN.max(kept.by_name.len() * 2);
-        }
-        let line = Arc::new(Line::new(name.clone()));
-        kept.by_name.insert(name.clone(), line.clone());
-        line
-    }
 }

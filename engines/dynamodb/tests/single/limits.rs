@@ -6,6 +6,7 @@ use std::time::Duration;
 use leasehold_core::engine::Refusal;
 use leasehold_core::{Claim, Engine, Env, Meta, Standing};
 use leasehold_testkit::dynamodb::DynamoDb as Server;
+use serde_json::json;
 
 use crate::world::*;
 
@@ -61,4 +62,21 @@ async fn the_token_outlives_the_queue() {
         engine.release(&claim).await;
         assert_eq!(engine.standing_in(&claim).await, 0);
     }
+}
+
+/// What the documentation says breaks exclusion and the order of tokens does.
+#[tokio::test]
+async fn an_item_that_is_deleted_takes_its_holder_and_its_token_with_it() {
+    let server = Server::start().unwrap();
+    let (ours, theirs) = (open(&server.url()).await, open(&server.url()).await);
+    let [earlier, holder, other] = [1, 2, 3].map(|id| claim("m", id));
+    ours.join_one(&earlier).await;
+    ours.release(&earlier).await;
+    let held = token(&ours.join_one(&holder).await);
+    let key = json!({ "lock_name": { "S": "m" } });
+    server.ask("DeleteItem", &json!({ "TableName": server.table(), "Key": key })).unwrap();
+    let second = token(&theirs.join_one(&other).await);
+    assert!(second < held, "two hold it, and only a fence that has seen {held} refuses {second}");
+    assert_eq!(ours.renew(&holder).await, Standing::Gone, "at its next renewal the first one hears of it");
+    assert_eq!(token(&theirs.renew(&other).await), second);
 }
