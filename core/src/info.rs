@@ -113,6 +113,9 @@ pub struct EngineInfo {
     pub orders_foreign: bool,
     /// Whether one lost session loses every claim of a client.
     pub shared_fate: bool,
+    /// Whether each client has queues of its own: among its claims the first is the first, and nothing but who holds is
+    /// known of those of other clients.
+    pub own_queues: bool,
     /// Whether a token can be raised from outside, as a quorum needs.
     pub raise: bool,
     /// Whether a dead process is noticed before its TTL ends.
@@ -161,6 +164,7 @@ impl EngineInfo {
             at_least: false,
             orders_foreign: false,
             shared_fate: false,
+            own_queues: false,
             raise: false,
             notices_death: false,
             tokens_rise: TokensRise::WithData,
