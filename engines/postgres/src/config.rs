@@ -12,8 +12,6 @@ use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 /// How long a request may take, if nothing is said.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-const EXAMPLE: &str = "postgres://USER:PASSWORD@HOST:5432/DATABASE";
-
 /// Which database, and how to use it.
 #[derive(Clone)]
 #[non_exhaustive]
@@ -53,18 +51,19 @@ impl Config {
     /// # Errors
     /// [`ErrorKind::InvalidInput`] for what is not such a URL.
     pub fn from_url(mut url: EngineUrl) -> Result<Self> {
+        let example = format!("{}://USER:PASSWORD@HOST:5432/DATABASE", url.scheme());
         let Some(rest) = url.raw().strip_prefix("//").filter(|rest| !rest.is_empty()) else {
-            return Err(refuse(format!("the URL does not say which server; write `{EXAMPLE}`")));
+            return Err(refuse(format!("the URL does not say which server; write `{example}`")));
         };
         // The library's own words may show the password.
         let mut server = tokio_postgres::Config::from_str(&format!("postgres://{rest}")).map_err(|_| {
-            refuse(format!("the URL is not that of a PostgreSQL database; write `{EXAMPLE}`"))
+            refuse(format!("the URL is not that of a PostgreSQL database; write `{example}`"))
         })?;
         if server.get_hosts().is_empty() {
-            return Err(refuse(format!("the URL does not say which server; write `{EXAMPLE}`")));
+            return Err(refuse(format!("the URL does not say which server; write `{example}`")));
         }
         if server.get_user().is_none() {
-            return Err(refuse(format!("the URL does not say as which user; write `{EXAMPLE}`")));
+            return Err(refuse(format!("the URL does not say as which user; write `{example}`")));
         }
         if server.get_hosts().len() > 1 {
             server.target_session_attrs(TargetSessionAttrs::ReadWrite);

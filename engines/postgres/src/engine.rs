@@ -19,7 +19,7 @@ use tokio::runtime::Handle;
 
 use crate::batch::{self, Answer, Op};
 use crate::config::Config;
-use crate::lane::{Connection, Lane, Session, World};
+use crate::lane::{Connection, Lane, Opened, Session, World};
 use crate::{failure, tls, view};
 
 /// The most claims in one request, and about the most in one transaction.
@@ -103,9 +103,9 @@ impl Postgres {
             Some(side) => share_a_session(&world, &main, side).await?,
             None => false,
         };
-        let main = Session::on(main, &world, pooled).await?;
+        let main = Session::on(main, &world, &pooled).await?;
         let side = match side {
-            Some(side) => Some(Session::on(side, &world, pooled).await?),
+            Some(side) => Some(Arc::new(Session::on(side, &world, &pooled).await?)),
             None => None,
         };
         let hears = world.config.listen && !pooled;
@@ -121,7 +121,7 @@ impl Postgres {
             ));
         }
         let inner = Arc::new(Inner {
-            main: Lane::new(world.clone(), pooled, Some(main)),
+            main: Lane::new(world.clone(), pooled, Some(Arc::new(main))),
             side: Lane::new(world.clone(), pooled, side),
             hears,
             listening: AtomicBool::new(false),
@@ -152,7 +152,7 @@ impl Postgres {
 
 /// Whether two open connections are one session of the database: so a pooler is in between that hands it out by
 /// transactions, and what is set, prepared or listened to in it may be another's.
-async fn share_a_session(world: &World, one: &Connection, two: &Connection) -> Result<bool> {
+pub(crate) async fn share_a_session(world: &World, one: &Connection, two: &Connection) -> Result<bool> {
     let mut sessions = [0i32; 2];
     for (connection, session) in [one, two].into_iter().zip(&mut sessions) {
         let asked = connection.client.query_typed_one("SELECT pg_backend_pid()", &[]);

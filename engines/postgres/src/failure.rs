@@ -116,6 +116,11 @@ pub(crate) fn is_passing(cause: &tokio_postgres::Error) -> bool {
     cause.code().is_some_and(|state| &state.code()[..2] == "40")
 }
 
+/// Whether the server was asked to cancel what this was about.
+pub(crate) fn is_cancelled(cause: &tokio_postgres::Error) -> bool {
+    cause.code().is_some_and(|state| *state == SqlState::QUERY_CANCELED)
+}
+
 /// Whether the connection that this came over is of no more use: the server is not the primary any more.
 pub(crate) fn is_of_the_server(cause: &tokio_postgres::Error) -> bool {
     cause

@@ -91,15 +91,24 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// Returns once the connection is lost.
-    pub(crate) async fn lost(&self) {
-        while self.closed.clone().changed().await.is_ok() {}
+    pub(crate) fn lost(&self) -> impl Future<Output = ()> + use<> {
+        let mut closed = self.closed.clone();
+        async move { while closed.changed().await.is_ok() {} }
+    }
+
+    pub(crate) fn abort_handle(&self) -> AbortHandle {
+        self.task.clone()
+    }
+
+    /// Ends it at once. One that does not answer any more would not end by itself.
+    pub(crate) fn end(&self) {
+        self.task.abort();
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        // One that does not answer any more would not end by itself.
-        self.task.abort();
+        self.end();
     }
 }
 
@@ -112,9 +121,26 @@ pub(crate) struct Session {
     pub(crate) name_max: Option<usize>,
 }
 
-impl Session {
+/// What a connection is, once it has been looked over and set up.
+pub(crate) trait Opened: Sized + Send + Sync {
+    /// What it takes to set one up.
+    type With: Send + Sync;
+
+    fn on(
+        connection: Connection,
+        world: &Arc<World>,
+        with: &Self::With,
+    ) -> impl Future<Output = Result<Self>> + Send;
+
+    fn connection(&self) -> &Connection;
+}
+
+impl Opened for Session {
+    /// Whether a pooler is in between.
+    type With = bool;
+
     /// Sets a new connection up. Behind a pooler it is not ours to set anything in.
-    pub(crate) async fn on(connection: Connection, world: &World, pooled: bool) -> Result<Self> {
+    async fn on(connection: Connection, world: &Arc<World>, &pooled: &bool) -> Result<Self> {
         let fail = |e| failure::request("connect", &world.place, e);
         let ready = async {
             let client = &connection.client;
@@ -133,34 +159,43 @@ impl Session {
         let (name_max, work) = ready?;
         Ok(Self { connection, work, name_max })
     }
+
+    fn connection(&self) -> &Connection {
+        &self.connection
+    }
 }
 
 /// The place of a session.
-pub(crate) struct Lane {
+pub(crate) struct Lane<S: Opened = Session> {
     world: Arc<World>,
-    pooled: bool,
-    current: Mutex<Option<Arc<Session>>>,
+    with: S::With,
+    current: Mutex<Option<Arc<S>>>,
     /// Held by whoever connects; when the last try failed, and why.
     connecting: tokio::sync::Mutex<Option<(Moment, Error)>>,
 }
 
-impl Lane {
-    pub(crate) fn new(world: Arc<World>, pooled: bool, session: Option<Session>) -> Self {
-        let current = Mutex::new(session.map(Arc::new));
-        Self { world, pooled, current, connecting: tokio::sync::Mutex::new(None) }
+impl<S: Opened> Lane<S> {
+    pub(crate) fn new(world: Arc<World>, with: S::With, session: Option<Arc<S>>) -> Self {
+        Self { world, with, current: Mutex::new(session), connecting: tokio::sync::Mutex::new(None) }
     }
 
-    fn current(&self) -> MutexGuard<'_, Option<Arc<Session>>> {
+    /// Has this one used from now on.
+    pub(crate) fn put(&self, session: S) {
+        *self.current() = Some(Arc::new(session));
+    }
+
+    fn current(&self) -> MutexGuard<'_, Option<Arc<S>>> {
         // Nothing in here panics half-way.
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn open(&self) -> Option<Arc<Session>> {
-        self.current().clone().filter(|session| !session.connection.client.is_closed())
+    /// The session, if there is one.
+    pub(crate) fn open(&self) -> Option<Arc<S>> {
+        self.current().clone().filter(|session| !session.connection().client.is_closed())
     }
 
     /// The session; made if there is none.
-    pub(crate) async fn session(&self) -> Result<Arc<Session>> {
+    pub(crate) async fn session(&self) -> Result<Arc<S>> {
         if let Some(session) = self.open() {
             return Ok(session);
         }
@@ -172,7 +207,7 @@ impl Lane {
         if let Some((_, why)) = failed.as_ref().filter(|(when, _)| self.world.env.now() < *when + PAUSE) {
             return Err(why.clone());
         }
-        let made = async { Session::on(self.world.connect().await?, &self.world, self.pooled).await }.await;
+        let made = async { S::on(self.world.connect().await?, &self.world, &self.with).await }.await;
         match made {
             Ok(session) => {
                 let session = Arc::new(session);
@@ -193,8 +228,13 @@ impl Lane {
     }
 
     /// This session is of no more use, whoever is using it.
-    pub(crate) fn forget(&self, session: &Arc<Session>) {
-        session.connection.task.abort();
+    pub(crate) fn forget(&self, session: &Arc<S>) {
+        session.connection().end();
+        self.retire(session);
+    }
+
+    /// This session is not to be used for anything new.
+    pub(crate) fn retire(&self, session: &Arc<S>) {
         let mut current = self.current();
         if current.as_ref().is_some_and(|other| Arc::ptr_eq(other, session)) {
             *current = None;

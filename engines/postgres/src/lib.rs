@@ -1,5 +1,6 @@
 #![doc = include_str!("docs.md")]
 
+pub mod advisory;
 mod batch;
 mod config;
 mod ears;

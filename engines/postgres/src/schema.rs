@@ -22,9 +22,12 @@ const MADE: &str = "
     SELECT EXISTS (SELECT FROM pg_class WHERE relname = 'leasehold_schema' AND pg_table_is_visible(oid))";
 
 const LOOK: &str = "
-    SELECT to_regclass('leasehold_schema') IS NOT NULL, to_regclass('distributed_locks') IS NOT NULL,
+    SELECT to_regclass('leasehold_schema') IS NOT NULL,
            pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on',
            current_setting('server_encoding'), current_setting('server_version_num')::int";
+
+/// Whoever draws a token shares this lock, and whoever raises them has it alone.
+pub(crate) const RAISING: i64 = 7_810_774_602_817_235_315;
 
 /// Nobody draws a token meanwhile, so the sequence cannot be set back. The clock must not use up all tokens.
 const RAISE: &str = "
@@ -36,17 +39,31 @@ const RAISE: &str = "
 /// Finds the tables or makes them, and raises the tokens to the clock; tells how many characters a name may have.
 pub(crate) async fn prepare(client: &Client, place: &str) -> Result<Option<usize>> {
     let fail = |e| failure::request("connect", place, e);
+    let row = client
+        .query_typed_one("SELECT to_regclass('distributed_locks') IS NOT NULL", &[])
+        .await
+        .map_err(fail)?;
+    if row.try_get(0).map_err(fail)? {
+        shape::check(client, place, fail).await?;
+    }
+    prepare_tokens(client, place).await?;
+    shape::check(client, place, fail).await
+}
+
+/// The same for those who only draw tokens, whatever shape `distributed_locks` has.
+pub(crate) async fn prepare_tokens(client: &Client, place: &str) -> Result<()> {
+    let fail = |e| failure::request("connect", place, e);
     let refuse = |kind, message: String| Error::new(kind, "connect", message).with("database", place);
     let row = client.query_typed_one(LOOK, &[]).await.map_err(fail)?;
     let get = |nth| row.try_get::<_, bool>(nth).map_err(fail);
-    let (made, there, read_only) = (get(0)?, get(1)?, get(2)?);
-    let encoding: String = row.try_get(3).map_err(fail)?;
+    let (made, read_only) = (get(0)?, get(1)?);
+    let encoding: String = row.try_get(2).map_err(fail)?;
     if read_only {
         let message = "the server takes no writes: it is a standby, or set to read-only; name the primary, or all of them \
                        with commas between, and the primary is found";
         return Err(refuse(ErrorKind::Unavailable, message.to_owned()));
     }
-    if row.try_get::<_, i32>(4).map_err(fail)? < 120_000 {
+    if row.try_get::<_, i32>(3).map_err(fail)? < 120_000 {
         return Err(refuse(ErrorKind::Unsupported, "leasehold needs PostgreSQL 12 or later".to_owned()));
     }
     if encoding != "UTF8" {
@@ -54,9 +71,6 @@ pub(crate) async fn prepare(client: &Client, place: &str) -> Result<Option<usize
             "the database's encoding is {encoding}, and names are UTF8; use a database of that encoding"
         );
         return Err(refuse(ErrorKind::Unsupported, message));
-    }
-    if there {
-        shape::check(client, place, fail).await?;
     }
     let mut version = if made { version_of(client).await.map_err(fail)? } else { 0 };
     if version < VERSION {
@@ -69,8 +83,7 @@ pub(crate) async fn prepare(client: &Client, place: &str) -> Result<Option<usize
         );
         return Err(refuse(ErrorKind::Unsupported, message));
     }
-    client.batch_execute(RAISE).await.map_err(fail)?;
-    shape::check(client, place, fail).await
+    client.batch_execute(RAISE).await.map_err(fail)
 }
 
 async fn version_of(client: &Client) -> std::result::Result<i32, tokio_postgres::Error> {
