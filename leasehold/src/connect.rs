@@ -23,6 +23,8 @@ pub const SCHEMES: &[&str] = &[
     "postgres",
     #[cfg(feature = "postgres")]
     "postgresql",
+    #[cfg(feature = "postgres")]
+    "postgres+advisory",
     #[cfg(feature = "redis")]
     "redis",
     #[cfg(feature = "redis")]
@@ -53,6 +55,8 @@ pub fn engines() -> Vec<EngineInfo> {
         leasehold_etcd::info().clone(),
         #[cfg(feature = "postgres")]
         leasehold_postgres::info().clone(),
+        #[cfg(feature = "postgres")]
+        leasehold_postgres::advisory::info().clone(),
         #[cfg(feature = "redis")]
         leasehold_redis::info().clone(),
         #[cfg(feature = "redlock")]
@@ -134,6 +138,11 @@ pub async fn open(url: &str) -> Result<Arc<dyn Engine>> {
         "postgres" | "postgresql" => {
             let config = leasehold_postgres::Config::from_url(url)?;
             Ok(Arc::new(leasehold_postgres::Postgres::open(config, Env::system()).await?))
+        }
+        #[cfg(feature = "postgres")]
+        "postgres+advisory" => {
+            let config = leasehold_postgres::advisory::Config::from_url(url)?;
+            Ok(Arc::new(leasehold_postgres::advisory::Advisory::open(config, Env::system()).await?))
         }
         #[cfg(feature = "quorum")]
         "quorum" => memory_quorum(url),

@@ -36,6 +36,7 @@
 //! | `consul://`, `consuls://` | many machines | correctness | also against `consul lock`; feature `consul` |
 //! | `dynamodb://TABLE` | many machines | correctness | feature `dynamodb` |
 //! | `postgres://` | many machines | correctness | the table `distributed_locks`; feature `postgres` |
+//! | `postgres+advisory://` | many machines | efficiency | advisory locks, gone at once with their connection; feature `postgres` |
 //! | `redis://`, `rediss://`, `redis+unix:`, `redis+sentinel://`, `redis+cluster://` | many machines | efficiency | feature `redis` |
 //! | `etcd://A,B,C`, `etcds://A,B,C` | many machines | correctness | excludes `etcdctl lock`, Go's `concurrency.Mutex` and the lock service; feature `etcd` |
 //! | `zookeeper://A,B,C/CHROOT` | many machines | correctness | excludes Curator's and kazoo's locks; feature `zookeeper` |
