@@ -82,6 +82,12 @@ static ALL: [Startable; 11] = [
         || Ok(Arc::new(Postgres::builder().option("max_connections", "400").start()?)),
         None,
     ),
+    Startable::new(
+        "postgres+advisory",
+        false,
+        || Ok(Arc::new(Sessions(Postgres::builder().option("max_connections", "400").start()?))),
+        None,
+    ),
     // Long enough a session for the TTLs of the tests.
     Startable::new(
         "zookeeper",
@@ -200,5 +206,14 @@ impl Servers for etcd::Cluster {
 impl Servers for Postgres {
     fn url(&self) -> String {
         self.url()
+    }
+}
+
+/// The same server for locks of sessions.
+struct Sessions(Postgres);
+
+impl Servers for Sessions {
+    fn url(&self) -> String {
+        self.0.url().replacen("postgres:", "postgres+advisory:", 1)
     }
 }

@@ -27,8 +27,10 @@ pub(crate) struct Need {
 pub(crate) const PROCESSES: Need = Need { what: "reach of a host", met: |i, _| i.reach >= Reach::Host };
 pub(crate) const PUSH: Need = Need { what: "push wake-ups", met: |i, _| i.wakeups == Wakeups::Push };
 pub(crate) const SHARED: Need = Need { what: "readers and permits", met: |i, _| i.shared };
-/// A majority of nodes has readers, but no permits: three could hold two.
-pub(crate) const PERMITS: Need = Need { what: "permits", met: |i, _| i.shared && i.engine != "redlock" };
+/// A majority of nodes has readers, but no permits: three could hold two. Nor have locks that are had alone or by all.
+pub(crate) const PERMITS: Need =
+    Need { what: "permits", met: |i, _| i.shared && !matches!(i.engine, "redlock" | "postgres+advisory") };
+pub(crate) const ONE_QUEUE: Need = Need { what: "one queue for all clients", met: |i, _| !i.own_queues };
 pub(crate) const AT_LEAST: Need = Need { what: "at-least holds", met: |i, _| i.at_least };
 pub(crate) const RAISE: Need = Need { what: "tokens that can be raised", met: |i, _| i.raise };
 pub(crate) const NOTICES_DEATH: Need = Need { what: "notice of death", met: |i, _| i.notices_death };

@@ -10,6 +10,7 @@ fn main() -> std::process::ExitCode {
         "redis:temp+chaos=1",
         "postgres:temp",
         "postgres:temp+chaos=1",
+        "postgres+advisory:temp",
         "redlock:temp",
         "redlock:temp+chaos=1",
         "redis+sentinel:temp",

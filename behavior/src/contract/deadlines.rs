@@ -9,7 +9,7 @@ use leasehold::engine::Standing;
 use crate::broken::{time, with};
 use crate::probe::{LONG, patiently};
 use crate::setup::Setup;
-use crate::test::{OWN_CLOCK, OWN_ENV, PROCESSES, Test, test};
+use crate::test::{ONE_QUEUE, OWN_CLOCK, OWN_ENV, PROCESSES, Test, test};
 use crate::time::WrongWall;
 use crate::verdict::{Failure, Verdict, ensure};
 
@@ -30,6 +30,7 @@ pub(crate) fn tests() -> Vec<Test> {
         test!("line6", a_holder_is_not_forgotten_early)
             .catches("forgets holders", with::<time::ForgetsHolders>),
         test!("line6", a_waiter_is_not_forgotten_early)
+            .needs(&[ONE_QUEUE])
             .catches("forgets waiters", with::<time::ForgetsWaiters>),
         test!("line6", no_two_wall_clocks_are_compared)
             .needs(&[PROCESSES, OWN_ENV])

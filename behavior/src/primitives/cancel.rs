@@ -10,7 +10,7 @@ use leasehold::{Client, Mutex, Result};
 
 use crate::broken::{Fault, Inner, broken, queue};
 use crate::setup::Setup;
-use crate::test::{Test, test};
+use crate::test::{ONE_QUEUE, Test, test};
 use crate::verdict::{Failure, Verdict, ensure};
 
 /// No acquisition takes more polls than this.
@@ -26,6 +26,7 @@ pub(crate) fn tests() -> Vec<Test> {
                 broken(queue::LeaveUnheard { while_held: true }, e)
             }),
         test!("cancel", lock_dropped_while_it_waits_leaks_nothing)
+            .needs(&[ONE_QUEUE])
             .catches("does not hear waiters leave", |e, _| {
                 broken(queue::LeaveUnheard { while_held: false }, e)
             }),

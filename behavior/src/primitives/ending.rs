@@ -8,7 +8,7 @@ use leasehold::{ErrorKind, Manner, blocking};
 use tokio::sync::oneshot;
 
 use crate::setup::{Setup, ask};
-use crate::test::{Test, test};
+use crate::test::{ONE_QUEUE, Test, test};
 use crate::verdict::{Verdict, ensure};
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -16,8 +16,8 @@ pub(crate) fn tests() -> Vec<Test> {
         test!("ending", a_dropped_guard_lets_go),
         test!("ending", a_dropped_client_lets_go),
         test!("ending", shutdown_leaves_nothing),
-        test!("ending", a_revoked_holder_is_past_its_deadline_before_the_next_one_holds),
-        test!("ending", an_evicted_holder_is_followed_at_once),
+        test!("ending", a_revoked_holder_is_past_its_deadline_before_the_next_one_holds).needs(&[ONE_QUEUE]),
+        test!("ending", an_evicted_holder_is_followed_at_once).needs(&[ONE_QUEUE]),
         test!("ending", run_releases_when_the_work_is_done),
         test!("ending", run_cancels_the_work_when_the_lock_is_lost),
         test!("ending", the_blocking_api_does_the_same),

@@ -6,12 +6,13 @@ use futures_util::future::try_join_all;
 
 use crate::broken::{queue, with};
 use crate::setup::Setup;
-use crate::test::{Test, test};
+use crate::test::{ONE_QUEUE, Test, test};
 use crate::verdict::{Failure, Verdict, ensure};
 
 pub(crate) fn tests() -> Vec<Test> {
     vec![
         test!("order", waiters_get_it_in_the_order_in_which_they_came)
+            .needs(&[ONE_QUEUE])
             .catches("hands over to the last", with::<queue::LastComesFirst>),
     ]
 }

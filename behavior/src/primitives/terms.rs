@@ -7,7 +7,7 @@ use leasehold::{ErrorKind, Query};
 use crate::broken::{time, with};
 use crate::probe::patiently;
 use crate::setup::{Setup, ask};
-use crate::test::{AT_LEAST, PERMITS, Test, test};
+use crate::test::{AT_LEAST, ONE_QUEUE, PERMITS, Test, test};
 use crate::verdict::{Verdict, ensure};
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -17,7 +17,7 @@ pub(crate) fn tests() -> Vec<Test> {
         test!("terms", at_least_survives_a_release).needs(&[AT_LEAST]),
         test!("terms", at_most_ends_a_hold),
         test!("terms", busy_is_none_and_leaves_nothing),
-        test!("terms", a_payload_is_seen_by_others),
+        test!("terms", a_payload_is_seen_by_others).needs(&[ONE_QUEUE]),
         test!("terms", another_capacity_is_refused).needs(&[PERMITS]),
         test!("terms", bad_terms_are_refused),
     ]
