@@ -10,7 +10,7 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry as Slot;
 use leasehold_core::claim::{Claim, ClaimId, Manner, WAITING_TTL_MAX};
-use leasehold_core::engine::{ClaimView, QueueView, Refusal};
+use leasehold_core::engine::{ClaimView, Hint, QueueView, Refusal};
 use leasehold_core::ledger::QUEUE_CLAIMS_MAX;
 use leasehold_core::{Moment, Name, Token};
 use tokio::sync::{Notify, OwnedSemaphorePermit};
@@ -256,7 +256,7 @@ impl Desk {
         })
     }
 
-    /// An [`Act::Take`] is done; the token if the claim holds now. `first` if it was the claim's own `join`: then it does
+    /// An [`Act::Take`] is done; what its owner is to be told if the claim holds now. `first` if it was the claim's own `join`: then it does
     /// not stay if nobody knows how it stands.
     pub(super) fn taken(
         &mut self,
@@ -265,7 +265,7 @@ impl Desk {
         first: bool,
         taken: Taken,
         now: Moment,
-    ) -> Option<Token> {
+    ) -> Option<Hint> {
         let busy = matches!(taken, Taken::Busy);
         let line = self.lines.get_mut(&key)?;
         line.turn = Turn::Idle;
@@ -291,7 +291,7 @@ impl Desk {
         id: ClaimId,
         token: Option<Token>,
         now: Moment,
-    ) -> Option<Token> {
+    ) -> Option<Hint> {
         let line = self.lines.get_mut(&key)?;
         line.turn = Turn::Idle;
         // What they read under may have been lost meanwhile.
@@ -315,7 +315,7 @@ impl Desk {
         pursuit: &Arc<Pursuit>,
         (grip, token): (Grip, Token),
         now: Moment,
-    ) -> Result<Option<(ClaimId, Token)>, Grip> {
+    ) -> Result<Option<(ClaimId, Hint)>, Grip> {
         let Some(line) = self.lines.get_mut(&key) else { return Err(grip) };
         if grip.link.is_over() || !line.wants(pursuit) {
             return Err(grip);
@@ -324,7 +324,7 @@ impl Desk {
         line.closed = false;
         line.grip = Some(grip);
         let Some(id) = line.entries.front().map(|first| first.claim.id) else { return Ok(None) };
-        Ok(self.hold(key, id, token, now).map(|token| (id, token)))
+        Ok(self.hold(key, id, token, now).map(|hint| (id, hint)))
     }
 
     /// A pursuit has ended without the key.
@@ -334,14 +334,18 @@ impl Desk {
         }
     }
 
-    fn hold(&mut self, key: Key, id: ClaimId, token: Token, now: Moment) -> Option<Token> {
-        let entry = self.lines.get_mut(&key)?.find(id)?;
+    /// A claim holds from now on: what its owner is to be told.
+    fn hold(&mut self, key: Key, id: ClaimId, token: Token, now: Moment) -> Option<Hint> {
+        let line = self.lines.get_mut(&key)?;
+        let entry = line.entries.iter_mut().find(|entry| entry.claim.id == id)?;
         if entry.due <= now {
             self.remove(id);
             return None;
         }
         entry.state = State::Held(token);
-        Some(token)
+        let (grip, left) = (line.grip.as_ref()?, entry.due.since(now));
+        // Under the deadline of its last renewal, unless the session may end before that.
+        Some(if grip.link.left(now) >= left { Hint::Held(token) } else { Hint::Look })
     }
 
     /// How a claim stands that is alive.

@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use leasehold_core::engine::Hint;
 use leasehold_core::{Result, Token};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_postgres::types::Type;
@@ -62,8 +61,8 @@ impl Inner {
                 Ok(Try::Caught(grip, token)) => {
                     let caught = self.desk().caught(key, &pursuit, (grip, token), self.world.env.now());
                     match caught {
-                        Ok(Some((id, token))) => {
-                            self.world.inbox.deliver(id, Hint::Held(token));
+                        Ok(Some((id, hint))) => {
+                            self.world.inbox.deliver(id, hint);
                             break self.desk().next(key);
                         }
                         Ok(None) => break self.desk().next(key),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::{join, join_all};
 use hashbrown::HashMap;
 use leasehold_core::claim::{CAPACITY_MAX, Leave, Manner, Refresh, WAITING_TTL_MAX};
-use leasehold_core::engine::{Batch, Hint, Standing};
+use leasehold_core::engine::{Batch, Standing};
 use leasehold_core::{Claim, ClaimId, Error, ErrorKind, Moment, Outcome, Result, Token};
 
 use crate::advisory::desk::{Act, Asker, Grip, Joined, Stand, Taken};
@@ -194,13 +194,13 @@ impl Inner {
             Ok(taken) => (taken, None),
             Err(error) => (Taken::Failed, Some(error)),
         };
-        let (token, next) = {
+        let (hint, next) = {
             let mut desk = self.desk();
-            let token = desk.taken(key, asker.id, first, taken, self.world.env.now());
-            (token, desk.next(key))
+            let hint = desk.taken(key, asker.id, first, taken, self.world.env.now());
+            (hint, desk.next(key))
         };
-        if let Some(token) = token.filter(|_| !first) {
-            self.world.inbox.deliver(asker.id, Hint::Held(token));
+        if let Some(hint) = hint.filter(|_| !first) {
+            self.world.inbox.deliver(asker.id, hint);
         }
         self.follow(next);
         error.map_or(Ok(()), Err)
@@ -251,13 +251,13 @@ impl Inner {
             Ok(side) => side.probe(key).await.map_err(|e| failure::request("join", &self.world.place, e)),
             Err(error) => Err(error),
         };
-        let (token, next) = {
+        let (hint, next) = {
             let mut desk = self.desk();
-            let token = desk.admitted(key, asker.id, asked.ok().flatten(), self.world.env.now());
-            (token, desk.next(key))
+            let hint = desk.admitted(key, asker.id, asked.ok().flatten(), self.world.env.now());
+            (hint, desk.next(key))
         };
-        if let Some(token) = token {
-            self.world.inbox.deliver(asker.id, Hint::Held(token));
+        if let Some(hint) = hint {
+            self.world.inbox.deliver(asker.id, hint);
         }
         self.follow(next);
         // Who was not admitted waits.

@@ -76,14 +76,12 @@ async fn a_paused_server_is_a_late_one_and_what_came_late_is_let_go() {
 }
 
 #[tokio::test]
-async fn a_session_that_is_not_heard_of_is_ended_by_the_server() {
+async fn a_claim_that_is_not_renewed_is_let_go() {
     let server = Server::start().unwrap();
     let engine = open(&url(&server)).await;
     let short = Duration::from_millis(1500);
     token(&engine.join_one(leasehold_core::Claim { ttl: short, ..claim("m", 1) }).await);
-    let times = "SELECT string_agg(DISTINCT name || '=' || setting, ' ') FROM pg_settings WHERE name = 'idle_session_timeout'";
-    assert_eq!(server.sql(times).unwrap(), "idle_session_timeout=0", "only sessions of ours are");
-    // The claim dies in the client; while it is asked for, another engine comes to hold it.
+    // It dies in its client, and then another one comes to hold it.
     let other = open(&url(&server)).await;
     ahead(&other.join_one(claim("m", 2)).await);
     within("it is let go", async {
