@@ -50,7 +50,7 @@ impl Startable {
     }
 }
 
-static ALL: [Startable; 11] = [
+static ALL: [Startable; 12] = [
     Startable::new(
         "redis",
         false,
