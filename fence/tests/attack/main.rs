@@ -102,8 +102,11 @@ const KINDS: &[Kind] = &[
     ("consul", consul::target),
 ];
 
+/// A test of all that can be done in such a target.
+type Commands = fn() -> Result<(), Failure>;
+
 /// Those that look at the lock itself: how it ends matters, and how it is spelled.
-const WITH_THE_LOCK: &[(Kind, fn() -> Result<(), Failure>)] = &[
+const WITH_THE_LOCK: &[(Kind, Commands)] = &[
     (("etcd", etcd::target), etcd::commands),
     (("zookeeper", zookeeper::target), zookeeper::commands),
     (("consul", consul::target), consul::commands),
