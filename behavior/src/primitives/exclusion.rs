@@ -145,17 +145,26 @@ async fn a_hundred_waiters_all_get_it(setup: Setup) -> Verdict {
     let (client, seen) = setup.watched().await?;
     let lock = client.mutex(&setup.name("m"))?;
     let first = lock.lock().await?;
+    let in_chaos = !setup.stack.layers.is_empty();
     let waiters: Vec<_> = (0..100)
         .map(|_| {
             let lock = lock.clone();
-            tokio::spawn(async move { lock.lock().await?.release().await })
+            tokio::spawn(async move {
+                loop {
+                    match lock.lock().await {
+                        // TTLs are short there: a machine that is busy may not answer within one.
+                        Err(error) if in_chaos && error.is_transient() => {}
+                        got => return got?.release().await,
+                    }
+                }
+            })
         })
         .collect();
     setup.within("a hundred wait", seen.queued(100)).await?;
     drop(first);
     for got in setup.within("a hundred waiters all get it", try_join_all(waiters)).await?? {
         // In chaos a release may go unconfirmed; it was held all the same.
-        if setup.stack.layers.is_empty() {
+        if !in_chaos {
             got?;
         }
     }
