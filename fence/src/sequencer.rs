@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use leasehold_core::engine::ClaimView;
 use leasehold_core::{Client, Guard, Mode, Name, Query, Token};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -52,7 +53,7 @@ impl Sequencer {
         self.mode
     }
 
-    /// Asks the engine whether the lock is still held under this token.
+    /// Asks the engine whether the lock is still held under this token, and in this mode.
     ///
     /// The answer is about the past by the time it arrives. It is for a service that has no storage of its own to
     /// keep marks in; where there is one, its fence is better, and cheaper.
@@ -65,7 +66,12 @@ impl Sequencer {
     pub async fn is_held(&self, client: &Client) -> leasehold_core::Result<bool> {
         let page = client.inspect(Query::exactly(&self.name)).await?;
         let queue = page.queues.into_iter().find(|queue| queue.name == self.name);
-        Ok(queue.is_some_and(|queue| queue.claims.iter().any(|claim| claim.token == Some(self.token))))
+        let Some(queue) = queue else { return Ok(false) };
+        let exclusive = self.mode == Mode::Exclusive;
+        let is_this = |claim: &ClaimView| {
+            claim.token == Some(self.token) && (claim.weight == queue.capacity) == exclusive
+        };
+        Ok(queue.claims.iter().any(is_this))
     }
 }
 

@@ -1,7 +1,14 @@
 //! Fences and guards of a real client.
 
+use std::time::Duration;
+
 use leasehold_core::{Client, Env, Memory as Engine, Mode, Result};
 use leasehold_fence::{Memory, Sequencer};
+use leasehold_testkit::consul::Consul;
+use leasehold_testkit::etcd::Etcd;
+use leasehold_testkit::postgres::Postgres;
+use leasehold_testkit::redis::Redis;
+use leasehold_testkit::zookeeper::ZooKeeper;
 
 fn client() -> Result<Client> {
     Client::new(Engine::new(Env::system()))
@@ -37,17 +44,55 @@ async fn the_mode_travels_with_the_token() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn the_engine_says_whether_a_sequencer_is_held() -> Result<()> {
-    let locks = client()?;
-    let guard = locks.mutex("x")?.lock().await?;
+/// All of them offer this one.
+const TTL: Duration = Duration::from_secs(10);
+
+/// A service that is handed a sequencer asks the engine, as a client of its own where there may be another.
+async fn the_engine_at(url: &str) -> Result<()> {
+    let locks = leasehold::connect(url).ttl(TTL).await?;
+    let service = if url == "memory:" { locks.clone() } else { leasehold::connect(url).ttl(TTL).await? };
+    let lock = locks.mutex("fence/one")?;
+    let guard = lock.lock().await?;
     let text = Sequencer::from(&guard).to_string();
     let received: Sequencer = text.parse()?;
-    assert!(received.is_held(&locks).await?);
+    assert!(received.is_held(&service).await?, "{url}");
+    let as_reader = Sequencer::new(received.name().clone(), received.token(), Mode::Shared);
+    assert!(!as_reader.is_held(&service).await?, "{url}: not in this mode");
     guard.release().await?;
-    assert!(!received.is_held(&locks).await?);
-    let next = locks.mutex("x")?.lock().await?;
-    assert!(!received.is_held(&locks).await?, "held by somebody else");
-    drop(next);
+    assert!(!received.is_held(&service).await?, "{url}: held by nobody");
+    let next = lock.lock().await?;
+    assert!(!received.is_held(&service).await?, "{url}: held by somebody else");
+    assert!(Sequencer::from(&next).is_held(&service).await?, "{url}");
+    next.release().await?;
+
+    let lock = locks.rwlock("fence/many")?;
+    let readers = (lock.read().await?, lock.read().await?);
+    let (one, other) = (Sequencer::from(&readers.0), Sequencer::from(&readers.1));
+    assert!(one.is_held(&service).await? && other.is_held(&service).await?, "{url}");
+    readers.0.release().await?;
+    assert!(!one.is_held(&service).await? && other.is_held(&service).await?, "{url}: one has gone");
+    readers.1.release().await?;
+    let writer = lock.write().await?;
+    assert!(Sequencer::from(&writer).is_held(&service).await?, "{url}");
+    writer.release().await
+}
+
+#[tokio::test]
+async fn every_engine_says_whether_a_sequencer_is_held() -> Result<()> {
+    let folder = leasehold_testkit::scratch().unwrap();
+    let (redis, postgres) = (Redis::start().unwrap(), Postgres::start().unwrap());
+    let (etcd, zookeeper) = (Etcd::start().unwrap(), ZooKeeper::builder().fast().start().unwrap());
+    let consul = Consul::start().unwrap();
+    for url in [
+        "memory:".to_owned(),
+        format!("sqlite:{}", folder.path().join("locks").display()),
+        redis.url(),
+        postgres.url(),
+        etcd.url(),
+        zookeeper.url(),
+        consul.url(),
+    ] {
+        the_engine_at(&url).await?;
+    }
     Ok(())
 }
