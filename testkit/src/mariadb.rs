@@ -15,22 +15,66 @@ use crate::tools;
 const DATABASE: &str = "leasehold";
 const SOCKET: &str = "socket";
 
-/// A server that runs: all that [`Server`] can, and to be talked to. It does not wait for its disk: what it has written
-/// survives a kill, but not a power cut.
+/// What a server is to be like. By default it does not wait for its disk: what it has written survives a kill, but not a
+/// power cut.
+#[derive(Debug, Clone, Default)]
+pub struct Builder {
+    options: Vec<(String, String)>,
+    durable: bool,
+    fake_clock: bool,
+}
+
+impl Builder {
+    /// With this setting: `option("max-connections", "10")`. A later one wins.
+    #[must_use]
+    pub fn option(mut self, name: &str, value: &str) -> Self {
+        self.options.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// With every commit on the disk before it is answered.
+    #[must_use]
+    pub fn durable(mut self) -> Self {
+        self.durable = true;
+        self
+    }
+
+    /// With a wall clock that can be shifted: [`Server::shift_clock`].
+    #[must_use]
+    pub fn fake_clock(mut self) -> Self {
+        self.fake_clock = true;
+        self
+    }
+
+    /// Starts it, and returns when it takes requests.
+    ///
+    /// # Errors
+    /// If it does not come up.
+    pub fn start(&self) -> io::Result<MariaDb> {
+        let server = MariaDb { server: Server::start(|port, folder| self.recipe(port, folder))? };
+        server.sql(&format!("CREATE DATABASE {DATABASE}"), "mysql")?;
+        Ok(server)
+    }
+}
+
+/// A server that runs: all that [`Server`] can, and to be talked to.
 #[derive(Debug)]
 pub struct MariaDb {
     server: Server,
 }
 
 impl MariaDb {
-    /// Starts one.
+    /// Starts one as it comes, but for not waiting for its disk.
     ///
     /// # Errors
     /// If it does not come up.
     pub fn start() -> io::Result<Self> {
-        let server = Self { server: Server::start(recipe)? };
-        server.sql(&format!("CREATE DATABASE {DATABASE}"), "mysql")?;
-        Ok(server)
+        Self::builder().start()
+    }
+
+    /// One that is to be started.
+    pub fn builder() -> Builder {
+        Builder::default()
     }
 
     /// Its URL, as the superuser, who needs no password.
@@ -60,35 +104,38 @@ impl Deref for MariaDb {
     }
 }
 
-fn recipe(port: &Port, folder: &Path) -> io::Result<Recipe> {
-    let myself =
-        User::from_uid(Uid::effective())?.ok_or_else(|| io::Error::other("this user has no name"))?;
-    // It refuses to be root by accident.
-    let data = format!("--datadir={}", folder.join("data").display());
-    // Two that are made at once would meet in a common place for temporary files.
-    let scratch = format!("--tmpdir={}", folder.display());
-    let common = ["--no-defaults".to_owned(), format!("--user={}", myself.name), data, scratch];
-    let mut install = Command::new(tools::program("mariadb-install-db")?);
-    install.args(&common).args(["--auth-root-authentication-method=normal", "--skip-test-db"]);
-    succeed(install.current_dir(folder))?;
-    let socket = folder.join(SOCKET);
-    let mut arguments = Vec::from(common);
-    arguments.extend([
-        format!("--port={}", port.number()),
-        "--bind-address=127.0.0.1".to_owned(),
-        format!("--socket={}", socket.display()),
-        "--pid-file=pid".to_owned(),
-        "--skip-name-resolve".to_owned(),
-        "--innodb-flush-log-at-trx-commit=2".to_owned(),
-        "--innodb-buffer-pool-size=16M".to_owned(),
-    ]);
-    Ok(Recipe {
-        name: "mariadb",
-        program: server()?,
-        arguments,
-        fake_clock: false,
-        ready: Box::new(move |_| client(&socket, "SELECT 1", "mysql").map(drop)),
-    })
+impl Builder {
+    fn recipe(&self, port: &Port, folder: &Path) -> io::Result<Recipe> {
+        let myself =
+            User::from_uid(Uid::effective())?.ok_or_else(|| io::Error::other("this user has no name"))?;
+        // It refuses to be root by accident.
+        let data = format!("--datadir={}", folder.join("data").display());
+        // Two that are made at once would meet in a common place for temporary files.
+        let scratch = format!("--tmpdir={}", folder.display());
+        let common = ["--no-defaults".to_owned(), format!("--user={}", myself.name), data, scratch];
+        let mut install = Command::new(tools::program("mariadb-install-db")?);
+        install.args(&common).args(["--auth-root-authentication-method=normal", "--skip-test-db"]);
+        succeed(install.current_dir(folder))?;
+        let socket = folder.join(SOCKET);
+        let mut arguments = Vec::from(common);
+        arguments.extend([
+            format!("--port={}", port.number()),
+            "--bind-address=127.0.0.1".to_owned(),
+            format!("--socket={}", socket.display()),
+            "--pid-file=pid".to_owned(),
+            "--skip-name-resolve".to_owned(),
+            format!("--innodb-flush-log-at-trx-commit={}", if self.durable { 1 } else { 2 }),
+            "--innodb-buffer-pool-size=16M".to_owned(),
+        ]);
+        arguments.extend(self.options.iter().map(|(name, value)| format!("--{name}={value}")));
+        Ok(Recipe {
+            name: "mariadb",
+            program: server()?,
+            arguments,
+            fake_clock: self.fake_clock,
+            ready: Box::new(move |_| client(&socket, "SELECT 1", "mysql").map(drop)),
+        })
+    }
 }
 
 /// Debian keeps it where the path of a plain user does not lead.
