@@ -7,6 +7,7 @@ use leasehold_testkit::Server;
 use leasehold_testkit::consul::Consul;
 use leasehold_testkit::dynamodb::DynamoDb;
 use leasehold_testkit::etcd::{self, Etcd};
+use leasehold_testkit::mariadb::MariaDb;
 use leasehold_testkit::postgres::Postgres;
 use leasehold_testkit::redis::{self, Builder, Flavour, Kind, Redis};
 use leasehold_testkit::zookeeper::{TICK, ZooKeeper};
@@ -50,7 +51,7 @@ impl Startable {
     }
 }
 
-static ALL: [Startable; 12] = [
+static ALL: [Startable; 13] = [
     Startable::new(
         "redis",
         false,
@@ -75,6 +76,12 @@ static ALL: [Startable; 12] = [
     Startable::new("dynamodb", false, || Ok(Arc::new(DynamoDb::start()?)), None),
     Startable::new("etcd", false, || Ok(Arc::new(Etcd::start()?)), None),
     Startable::new("etcd+cluster", true, || Ok(Arc::new(etcd::Cluster::start()?)), None),
+    Startable::new(
+        "mysql",
+        false,
+        || Ok(Arc::new(MariaDb::builder().option("max-connections", "600").start()?)),
+        None,
+    ),
     // Every engine of every test has two connections, and each of many processes an engine.
     Startable::new(
         "postgres",
@@ -204,6 +211,12 @@ impl Servers for etcd::Cluster {
 }
 
 impl Servers for Postgres {
+    fn url(&self) -> String {
+        self.url()
+    }
+}
+
+impl Servers for MariaDb {
     fn url(&self) -> String {
         self.url()
     }

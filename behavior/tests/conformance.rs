@@ -8,6 +8,8 @@ fn main() -> std::process::ExitCode {
         "sqlite:temp",
         "redis:temp",
         "redis:temp+chaos=1",
+        "mysql:temp",
+        "mysql:temp+chaos=1",
         "postgres:temp",
         "postgres:temp+chaos=1",
         "postgres+advisory:temp",

@@ -19,6 +19,10 @@ pub const SCHEMES: &[&str] = &[
     "etcd",
     #[cfg(feature = "etcd")]
     "etcds",
+    #[cfg(feature = "mysql")]
+    "mysql",
+    #[cfg(feature = "mysql")]
+    "mariadb",
     #[cfg(feature = "postgres")]
     "postgres",
     #[cfg(feature = "postgres")]
@@ -53,6 +57,8 @@ pub fn engines() -> Vec<EngineInfo> {
         leasehold_dynamodb::info().clone(),
         #[cfg(feature = "etcd")]
         leasehold_etcd::info().clone(),
+        #[cfg(feature = "mysql")]
+        leasehold_mysql::info().clone(),
         #[cfg(feature = "postgres")]
         leasehold_postgres::info().clone(),
         #[cfg(feature = "postgres")]
@@ -69,8 +75,8 @@ pub fn engines() -> Vec<EngineInfo> {
 }
 
 /// Connects to the engine of this URL: `memory:`, `sqlite:` (the default place), `sqlite:PATH`, `consul://A,B,C`,
-/// `dynamodb://TABLE`, `etcd://A,B,C`, `postgres://USER@HOST/DATABASE`, `redis://HOST` and its like, `redlock://A,B,C`,
-/// `zookeeper://A,B,C/CHROOT`; each as far as its feature is on.
+/// `dynamodb://TABLE`, `etcd://A,B,C`, `mysql://USER@HOST/DATABASE`, `postgres://USER@HOST/DATABASE`, `redis://HOST` and
+/// its like, `redlock://A,B,C`, `zookeeper://A,B,C/CHROOT`; each as far as its feature is on.
 ///
 /// Awaiting the result connects; the methods of [`Builder`] set what else is wanted first.
 ///
@@ -133,6 +139,11 @@ pub async fn open(url: &str) -> Result<Arc<dyn Engine>> {
         "etcd" | "etcds" => {
             let config = leasehold_etcd::Config::from_url(url)?;
             Ok(Arc::new(leasehold_etcd::Etcd::open(config, Env::system()).await?))
+        }
+        #[cfg(feature = "mysql")]
+        "mysql" | "mariadb" => {
+            let config = leasehold_mysql::Config::from_url(url)?;
+            Ok(Arc::new(leasehold_mysql::MySql::open(config, Env::system()).await?))
         }
         #[cfg(feature = "postgres")]
         "postgres" | "postgresql" => {

@@ -35,6 +35,7 @@
 //! | `sqlite:`, `sqlite:PATH` | the processes of one machine | correctness | no server; feature `sqlite` |
 //! | `consul://`, `consuls://` | many machines | correctness | also against `consul lock`; feature `consul` |
 //! | `dynamodb://TABLE` | many machines | correctness | feature `dynamodb` |
+//! | `mysql://`, `mariadb://` | many machines | correctness | the table `distributed_locks`; feature `mysql` |
 //! | `postgres://` | many machines | correctness | the table `distributed_locks`; feature `postgres` |
 //! | `postgres+advisory://` | many machines | efficiency | advisory locks, gone at once with their connection; feature `postgres` |
 //! | `redis://`, `rediss://`, `redis+unix:`, `redis+sentinel://`, `redis+cluster://` | many machines | efficiency | feature `redis` |
@@ -68,6 +69,8 @@ pub use leasehold_core::*;
 pub use leasehold_dynamodb as dynamodb;
 #[cfg(feature = "etcd")]
 pub use leasehold_etcd as etcd;
+#[cfg(feature = "mysql")]
+pub use leasehold_mysql as mysql;
 #[cfg(feature = "postgres")]
 pub use leasehold_postgres as postgres;
 #[cfg(feature = "quorum")]
