@@ -8,12 +8,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use leasehold_core::{Hint, Moment};
-use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Error, Row};
+use mysql_async::Conn;
 
 use crate::engine::Inner;
 use crate::lane::World;
-use crate::wire::{get, heirs_of};
+use crate::wire::{get, heirs_of, rows};
 
 /// How long one request listens, and how often it looks in that time.
 const LISTENS: Duration = Duration::from_secs(5);
@@ -82,18 +81,9 @@ impl World {
 
     /// Waits for notes, and tells whom they are for.
     async fn hear(&self, mut conn: Conn) -> Option<Conn> {
-        let listening = async {
-            let call = format!("CALL leasehold_hear(x'{}', {LOOKS}); COMMIT", self.peer());
-            let mut answer = conn.query_iter(call).await?;
-            let mut list = None;
-            while !answer.is_empty() {
-                for row in answer.collect::<Row>().await? {
-                    list = get::<Option<String>>(&row, 0)?;
-                }
-            }
-            Ok::<_, Error>(list)
-        };
-        let list = self.within(LISTENS + self.config.timeout, listening).await?.ok()?;
+        let call = format!("CALL leasehold_hear(x'{}', {LOOKS}); COMMIT", self.peer());
+        let rows = self.within(LISTENS + self.config.timeout, rows(&mut conn, call)).await?.ok()?;
+        let list: Option<String> = rows.first().and_then(|row| get(row, 0).ok()?);
         for heir in list.iter().flat_map(|list| heirs_of(list)) {
             self.inbox.deliver(heir.id, Hint::Held(heir.token));
         }

@@ -57,16 +57,16 @@ pub(crate) async fn prepare(conn: &mut Conn, place: &str) -> Result<Found> {
         return Err(refuse(ErrorKind::Unsupported, message));
     }
     let mut name_max = shape::check(conn, place).await?;
-    if !made {
+    let mut known = if made { version_of(conn).await.map_err(fail)? } else { None };
+    if known.is_none() {
         make(conn).await.map_err(fail)?;
         name_max = shape::check(conn, place).await?;
+        known = version_of(conn).await.map_err(fail)?;
     }
-    let known = one(conn, "SELECT MAX(version) FROM leasehold_schema").await.map_err(fail)?;
-    let known: Option<u32> = get(&known, 0).map_err(fail)?;
-    if known.unwrap_or_default() > VERSION {
+    if let Some(later) = known.filter(|version| *version > VERSION) {
         let message = format!(
-            "the tables are of version {}, and this release of leasehold knows {VERSION}; update it, or use another database",
-            known.unwrap_or_default()
+            "the tables are of version {later}, and this release of leasehold knows {VERSION}; update it, or use another \
+             database"
         );
         return Err(refuse(ErrorKind::Unsupported, message));
     }
@@ -115,6 +115,11 @@ async fn make(conn: &mut Conn) -> std::result::Result<(), Cause> {
     }
     conn.query_drop(NOT_ALONE).await?;
     made
+}
+
+/// The version of the tables; none of tables that somebody began to make.
+async fn version_of(conn: &mut Conn) -> std::result::Result<Option<u32>, Cause> {
+    get(&one(conn, "SELECT MAX(version) FROM leasehold_schema").await?, 0)
 }
 
 const PROCEDURE_EXISTS: u16 = 1304;

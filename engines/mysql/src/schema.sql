@@ -303,4 +303,6 @@ CREATE TABLE IF NOT EXISTS leasehold_schema (
 ;;
 INSERT IGNORE INTO leasehold_schema VALUES (1)
 ;;
+COMMIT
+;;
 DELIMITER ;

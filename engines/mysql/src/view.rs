@@ -2,12 +2,11 @@
 
 use leasehold_core::engine::{ClaimView, Page, Query, QueueView};
 use leasehold_core::{ClaimId, Meta, Name, Result, Token};
-use mysql_async::prelude::Queryable;
 use mysql_async::{Error, Row};
 
 use crate::engine::Inner;
 use crate::failure;
-use crate::wire::{get, hex, span};
+use crate::wire::{self, get, hex, span};
 
 /// How many queues a page has at the most.
 const PAGE_QUEUES_MAX: usize = 1024;
@@ -58,14 +57,7 @@ fn look(query: &Query, limit: usize) -> String {
 pub(crate) async fn page(inner: &Inner, query: &Query) -> Result<Page> {
     let mut session = inner.side.session().await?;
     let limit = query.limit.min(PAGE_QUEUES_MAX);
-    let looking = async {
-        let mut answers = session.conn().query_iter(look(query, limit)).await?;
-        let mut rows: Vec<Row> = Vec::new();
-        while !answers.is_empty() {
-            rows.extend(answers.collect::<Row>().await?);
-        }
-        Ok::<_, Error>(rows)
-    };
+    let looking = wire::rows(session.conn(), look(query, limit));
     let rows =
         inner.world.in_time(looking).await.ok_or_else(|| failure::late("inspect", &inner.world.place))?;
     let fail = |e| failure::request("inspect", &inner.world.place, e);

@@ -123,13 +123,22 @@ impl Patience {
 
 async fn told(conn: &mut Conn, sql: String) -> Result<Told, Error> {
     let mut told = Told::default();
-    let mut answers = conn.query_iter(sql).await?;
-    while !answers.is_empty() {
-        for row in answers.collect::<Row>().await? {
-            told.hear(&row)?;
-        }
+    for row in rows(conn, sql).await? {
+        told.hear(&row)?;
     }
     Ok(told)
+}
+
+/// All rows of all statements, once all of them have been done.
+pub(crate) async fn rows(conn: &mut Conn, sql: String) -> Result<Vec<Row>, Error> {
+    let mut answers = conn.query_iter(sql).await?;
+    let mut rows = Vec::new();
+    while !answers.is_empty() {
+        rows.extend(answers.collect::<Row>().await?);
+    }
+    // A statement that failed looks like the end of the answers until this is asked.
+    answers.drop_result().await?;
+    Ok(rows)
 }
 
 /// Names and what people write are sent as numbers: no setting of the server gives them another meaning.
