@@ -265,6 +265,12 @@ pub(crate) struct SchemaArgs {
 pub(crate) enum Schema {
     Dynamodb(SchemaDynamodbArgs),
     Fence(SchemaFenceArgs),
+    /// Print what the engine keeps in a MySQL or MariaDB database
+    ///
+    /// The engine makes its tables and procedures itself if it may. Where it may not, somebody who may gives this once to
+    /// the command line client, and the grants that are written at its top.
+    #[command(alias = "mariadb")]
+    Mysql,
     /// Print what the engine keeps in a PostgreSQL database
     ///
     /// The engine makes its tables itself if it may. Where it may not, somebody who may runs this once, and the grants

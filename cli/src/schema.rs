@@ -16,6 +16,7 @@ pub(crate) fn schema(url: &str, args: &SchemaArgs) -> Result<End, Failure> {
     match &args.what {
         Schema::Dynamodb(args) => dynamodb(url, args)?,
         Schema::Fence(args) => fence(args)?,
+        Schema::Mysql => data(leasehold::mysql::SCHEMA.trim_end())?,
         Schema::Postgres => data(leasehold::postgres::SCHEMA.trim_end())?,
     }
     Ok(End::Code(0))

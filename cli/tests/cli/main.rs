@@ -9,6 +9,7 @@ mod dynamodb;
 mod ending;
 mod help;
 mod looking;
+mod mysql;
 mod postgres;
 mod redis;
 mod refusals;
