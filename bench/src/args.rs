@@ -55,6 +55,8 @@ pub(crate) struct Args {
 /// Which servers to start, on free ports of 127.0.0.1.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum Start {
+    /// One MariaDB
+    Mariadb,
     /// One PostgreSQL
     Postgres,
     /// One Redis

@@ -6,6 +6,7 @@ use std::io;
 use leasehold_core::{Error, ErrorKind, Result};
 use leasehold_testkit::consul::{self, Consul};
 use leasehold_testkit::etcd::{self, Etcd};
+use leasehold_testkit::mariadb::MariaDb;
 use leasehold_testkit::postgres::Postgres;
 use leasehold_testkit::redis::{self, Flavour, Kind, Redis};
 use leasehold_testkit::zookeeper::{Ensemble, ZooKeeper};
@@ -40,6 +41,7 @@ impl Servers {
             Start::Etcd3 => Ok(Self::running(Etcd::builder().durable().start_cluster()?, etcd::Cluster::url)),
             Start::Consul => Ok(Self::running(Consul::start()?, Consul::url)),
             Start::Consul3 => Ok(Self::running(consul::Cluster::start()?, consul::Cluster::url)),
+            Start::Mariadb => Ok(Self::running(MariaDb::builder().durable().start()?, MariaDb::url)),
             Start::Postgres => Ok(Self::running(Postgres::builder().durable().start()?, Postgres::url)),
         }
     }

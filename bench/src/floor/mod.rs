@@ -3,6 +3,7 @@
 mod consul;
 pub(crate) mod etcd;
 mod memory;
+mod mysql;
 mod postgres;
 pub(crate) mod redis;
 pub(crate) mod sqlite;
@@ -35,6 +36,7 @@ pub fn of(site: &Site<'_>, case: Case) -> Result<Option<Entrant>> {
             Some(rusqlite("rusqlite", Role::Floor, Synchronous::Normal, site.folder, env)?)
         }
         ("zookeeper", Case::Pair | Case::Handoff) => zookeeper::of(site, case),
+        ("mysql" | "mariadb", Case::Pair | Case::Handoff) => Some(mysql::entrant(site)?),
         ("postgres", Case::Pair | Case::Handoff) => Some(postgres::entrant(site)?),
         (_, Case::Pair | Case::Handoff) => redis::of(site, case)?,
     })
