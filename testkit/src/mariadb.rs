@@ -7,6 +7,7 @@ use std::process::Command;
 
 use nix::unistd::{Uid, User};
 
+use crate::certificates::Certificates;
 use crate::port::Port;
 use crate::server::{Recipe, Server};
 use crate::tools;
@@ -22,6 +23,7 @@ pub struct Builder {
     options: Vec<(String, String)>,
     durable: bool,
     fake_clock: bool,
+    tls: bool,
 }
 
 impl Builder {
@@ -39,6 +41,13 @@ impl Builder {
         self
     }
 
+    /// With TLS: [`MariaDb::url`] asks for it.
+    #[must_use]
+    pub fn tls(mut self) -> Self {
+        self.tls = true;
+        self
+    }
+
     /// With a wall clock that can be shifted: [`Server::shift_clock`].
     #[must_use]
     pub fn fake_clock(mut self) -> Self {
@@ -51,7 +60,9 @@ impl Builder {
     /// # Errors
     /// If it does not come up.
     pub fn start(&self) -> io::Result<MariaDb> {
-        let server = MariaDb { server: Server::start(|port, folder| self.recipe(port, folder))? };
+        let server = Server::start(|port, folder| self.recipe(port, folder))?;
+        let certificates = self.tls.then(|| Certificates::of(server.folder()));
+        let server = MariaDb { server, certificates };
         server.sql(&format!("CREATE DATABASE {DATABASE}"), "mysql")?;
         Ok(server)
     }
@@ -61,6 +72,7 @@ impl Builder {
 #[derive(Debug)]
 pub struct MariaDb {
     server: Server,
+    certificates: Option<Certificates>,
 }
 
 impl MariaDb {
@@ -79,7 +91,13 @@ impl MariaDb {
 
     /// Its URL, as the superuser, who needs no password.
     pub fn url(&self) -> String {
-        format!("mysql://root@{}/{DATABASE}", self.addr())
+        let url = format!("mysql://root@{}/{DATABASE}", self.addr());
+        match &self.certificates {
+            Some(certificates) => {
+                format!("{url}?sslmode=verify-full&ca={}", certificates.authority().display())
+            }
+            None => url,
+        }
     }
 
     /// Gives these statements to its own client, which knows `DELIMITER` and stops at the first that fails.
@@ -127,6 +145,14 @@ impl Builder {
             format!("--innodb-flush-log-at-trx-commit={}", if self.durable { 1 } else { 2 }),
             "--innodb-buffer-pool-size=16M".to_owned(),
         ]);
+        if self.tls {
+            let certificates = Certificates::of(folder);
+            certificates.make()?;
+            let (cert, key) = certificates.server();
+            for (option, file) in [("ca", certificates.authority()), ("cert", cert), ("key", key)] {
+                arguments.push(format!("--ssl-{option}={}", file.display()));
+            }
+        }
         arguments.extend(self.options.iter().map(|(name, value)| format!("--{name}={value}")));
         Ok(Recipe {
             name: "mariadb",

@@ -15,6 +15,8 @@ use crate::wire::{self, Item, Patience, Stands, Told};
 
 /// How often a request is made again that the database undid for the sake of another.
 const TRIES_MAX: usize = 5;
+/// How long those who have a row to wait for may hold up the next batch, together; the database waits for one about as long.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// How often those look whom nobody tells: all where nobody listens, and the first behind another client's lock.
 const LOOK_UNTOLD: Duration = Duration::from_millis(500);
 const LOOK_FOREIGN: Duration = Duration::from_millis(250);
@@ -109,8 +111,10 @@ impl Inner {
     /// A transaction for each name, on the other connection, where it may wait for a row without being in anybody's way.
     async fn one_by_one(self: &Arc<Self>, items: &[Item<'_>]) -> Vec<Result<Standing>> {
         let mut answers = Vec::with_capacity(items.len());
+        let impatient = self.world.env.now() + PATIENCE;
         for items in items.chunk_by(|one, other| one.name() == other.name()) {
-            match self.patiently(items).await {
+            let patience = if self.world.env.now() < impatient { Patience::Wait } else { Patience::Skip };
+            match self.alone(patience, items).await {
                 Ok(told) => answers.extend(
                     self.settle(items, told)
                         .into_iter()
@@ -122,11 +126,11 @@ impl Inner {
         answers
     }
 
-    async fn patiently(&self, items: &[Item<'_>]) -> Result<Told> {
+    async fn alone(&self, patience: Patience, items: &[Item<'_>]) -> Result<Told> {
         let mut tries = 0;
         loop {
             tries += 1;
-            match self.tell(&self.side, Patience::Wait, items).await {
+            match self.tell(&self.side, patience, items).await {
                 Ok(told) => return Ok(told),
                 Err(Trouble::OfOne(why)) if failure::is_passing(&why) && tries < TRIES_MAX => {}
                 Err(Trouble::OfOne(why)) => {

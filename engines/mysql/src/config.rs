@@ -1,7 +1,7 @@
 //! Which database, as whom, and how a URL says so.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use leasehold_core::url::{EngineUrl, decode, parse_duration};
@@ -47,6 +47,29 @@ pub struct Tls {
     pub ca: Option<PathBuf>,
     /// Our own certificate and its key, in PEM, where the server asks for one.
     pub identity: Option<(PathBuf, PathBuf)>,
+}
+
+impl Tls {
+    fn opts(&self) -> Result<SslOpts> {
+        // The library takes the provider that the process has, and panics where a build has two and none is chosen. Is one
+        // chosen already, it stays.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let roots: Vec<_> = self.ca.iter().map(|file| read(file).map(Into::into)).collect::<Result<_>>()?;
+        let identity = match &self.identity {
+            Some((cert, key)) => Some(ClientIdentity::new(read(cert)?.into(), read(key)?.into())),
+            None => None,
+        };
+        Ok(SslOpts::default()
+            .with_disable_built_in_roots(!roots.is_empty())
+            .with_root_certs(roots)
+            .with_client_identity(identity))
+    }
+}
+
+fn read(file: &Path) -> Result<Vec<u8>> {
+    std::fs::read(file).map_err(|e| {
+        Error::new(ErrorKind::InvalidInput, "connect", format!("cannot read `{}`: {e}", file.display()))
+    })
 }
 
 fn refuse(message: impl Into<String>) -> Error {
@@ -132,17 +155,9 @@ impl Config {
     }
 
     /// The same for the library.
-    pub(crate) fn opts(&self) -> Opts {
-        let ssl = self.tls.as_ref().map(|tls| {
-            let identity =
-                tls.identity.clone().map(|(cert, key)| ClientIdentity::new(cert.into(), key.into()));
-            let roots = tls.ca.clone().map(Into::into);
-            SslOpts::default()
-                .with_disable_built_in_roots(roots.is_some())
-                .with_root_certs(roots.into_iter().collect())
-                .with_client_identity(identity)
-        });
-        OptsBuilder::default()
+    pub(crate) fn opts(&self) -> Result<Opts> {
+        let ssl = self.tls.as_ref().map(Tls::opts).transpose()?;
+        let opts = OptsBuilder::default()
             .ip_or_hostname(&self.host)
             .tcp_port(self.port)
             .socket(self.socket.clone())
@@ -152,8 +167,8 @@ impl Config {
             .pass(self.password.as_ref())
             .db_name(Some(&self.database))
             .tcp_keepalive(Some(KEEPALIVE))
-            .ssl_opts(ssl)
-            .into()
+            .ssl_opts(ssl);
+        Ok(opts.into())
     }
 }
 

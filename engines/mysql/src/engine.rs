@@ -72,8 +72,9 @@ impl MySql {
     /// Connects, and makes the tables if they are missing.
     ///
     /// # Errors
-    /// [`InvalidInput`](leasehold_core::ErrorKind::InvalidInput) for a wrong password, a database that is not there, or a
-    /// user who may not do what it takes; [`Corrupt`](leasehold_core::ErrorKind::Corrupt) for tables of another shape,
+    /// [`InvalidInput`](leasehold_core::ErrorKind::InvalidInput) for a database that is not there, or a certificate that
+    /// cannot be read; [`Denied`](leasehold_core::ErrorKind::Denied) for a wrong password, or a user who may not do what
+    /// it takes; [`Corrupt`](leasehold_core::ErrorKind::Corrupt) for tables of another shape,
     /// which are left as they are; [`Unsupported`](leasehold_core::ErrorKind::Unsupported) for those of a later release,
     /// or a server that is too old; [`Unavailable`](leasehold_core::ErrorKind::Unavailable) if the database does not
     /// answer or takes no writes.
@@ -86,10 +87,10 @@ impl MySql {
     pub async fn open(config: Config, env: Env) -> Result<Self> {
         let world = Arc::new(World {
             place: config.place(),
+            opts: config.opts()?,
             inbox: Inbox::default(),
             runtime: Handle::current(),
-            // Nobody is told by all zeros.
-            random: env.rng.next() | 1,
+            random: env.rng.next(),
             listening: AtomicBool::new(false),
             listens_until: AtomicU64::new(0),
             config,

@@ -1,5 +1,7 @@
 //! What goes wrong with databases, in the words of our users.
 
+use std::io;
+
 use leasehold_core::{Error, ErrorKind, Outcome};
 use mysql_async::{DriverError, Error as Cause, IoError, ServerError};
 
@@ -21,7 +23,7 @@ pub(crate) fn request(operation: &'static str, place: &str, cause: Cause) -> Err
 /// No connection came about, so nothing was asked of it.
 fn not_reached(cause: &Cause) -> Error {
     let (kind, hint) = match cause {
-        Cause::Io(IoError::Tls(_)) => {
+        Cause::Io(_) if is_of_tls(cause) => {
             (ErrorKind::InvalidInput, "name the authority that signed the server's certificate by `ca=`")
         }
         Cause::Driver(DriverError::NoClientSslFlagFromServer) => {
@@ -37,6 +39,20 @@ fn not_reached(cause: &Cause) -> Error {
     Error::new(kind, "connect", format!("cannot connect to the database: {cause}; {hint}"))
 }
 
+/// The library hands on as an error of input and output what rustls says of the other's certificate.
+fn is_of_tls(cause: &Cause) -> bool {
+    let Cause::Io(IoError::Io(e)) = cause else { return matches!(cause, Cause::Io(IoError::Tls(_))) };
+    let mut inner = Some(e);
+    while let Some(e) = inner {
+        let Some(within) = e.get_ref() else { return false };
+        if within.is::<rustls::Error>() {
+            return true;
+        }
+        inner = within.downcast_ref::<io::Error>();
+    }
+    false
+}
+
 fn by_code(operation: &'static str, said: &ServerError) -> Error {
     let message = &said.message;
     let (kind, text) = match said.code {
@@ -45,10 +61,10 @@ fn by_code(operation: &'static str, said: &ServerError) -> Error {
             format!("the server takes no writes now ({message}): it is a replica, or set to read-only"),
         ),
         1044 | 1045 | 1130 | 1251 | 1524 | 1698 | 3118 => {
-            (ErrorKind::InvalidInput, format!("the database does not let us in: {message}"))
+            (ErrorKind::Denied, format!("the database does not let us in: {message}"))
         }
         1142 | 1143 | 1227 | 1370 => (
-            ErrorKind::InvalidInput,
+            ErrorKind::Denied,
             format!(
                 "this user may not do that ({message}); have whoever may run what `leasehold schema mysql` prints, and its \
                  grants for this user"
@@ -125,12 +141,12 @@ fn code(cause: &Cause) -> Option<u16> {
 
 /// Whether a request of many failed for what only some of them may have done: each is to be asked for alone.
 pub(crate) fn is_of_one(cause: &Cause) -> bool {
-    is_passing(cause) || matches!(code(cause), Some(1048 | 1062 | 1206 | 1264 | 1292 | 1366 | 1406))
+    is_passing(cause) || matches!(code(cause), Some(1205 | 1048 | 1062 | 1206 | 1264 | 1292 | 1366 | 1406))
 }
 
 /// Whether the same request may succeed when it is made again at once.
 pub(crate) fn is_passing(cause: &Cause) -> bool {
-    matches!(code(cause), Some(1205 | 1213 | 1020 | 1614))
+    matches!(code(cause), Some(1213 | 1020 | 1614))
 }
 
 /// Whether the connection that this came over is of no more use: it is broken, or its server takes no writes any more.

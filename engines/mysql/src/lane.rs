@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use leasehold_core::inbox::Inbox;
 use leasehold_core::{ClaimId, Env, Error, ErrorKind, Moment, Outcome, Result};
-use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Opts};
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -20,7 +20,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// What we need of a session, whatever the server's defaults are. What stands in `/*M! */` is for MariaDB.
 const SETTINGS: &str = "
     SET SESSION autocommit = 0, time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION',
-        innodb_lock_wait_timeout = 1, group_concat_max_len = 1048576 /*M!100100 , max_statement_time = 0 */;
+        innodb_lock_wait_timeout = 1, wait_timeout = 31536000, group_concat_max_len = 1048576 /*M!100100 , max_statement_time = 0 */;
     SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED;
     SET SESSION TRANSACTION READ WRITE;
     SET NAMES utf8mb4";
@@ -28,6 +28,7 @@ const SETTINGS: &str = "
 /// What all connections of an engine share.
 pub(crate) struct World {
     pub(crate) config: Config,
+    pub(crate) opts: Opts,
     /// The server, for messages.
     pub(crate) place: String,
     pub(crate) env: Env,
@@ -41,9 +42,9 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Whom others are to tell; nobody if this engine does not listen.
+    /// Whom others are to tell: an even one does not listen.
     pub(crate) fn peer(&self) -> ClaimId {
-        ClaimId(if self.config.listen { self.random } else { 0 })
+        ClaimId(self.random << 1 | u128::from(self.config.listen))
     }
 
     /// What comes in time, or `None`.
@@ -64,7 +65,7 @@ impl World {
     pub(crate) async fn connect(&self) -> Result<(Conn, schema::Found)> {
         let fail = |e| failure::request("connect", &self.place, e);
         let ready = async {
-            let mut conn = Conn::new(self.config.opts()).await.map_err(fail)?;
+            let mut conn = Conn::new(self.opts.clone()).await.map_err(fail)?;
             conn.query_drop(SETTINGS).await.map_err(fail)?;
             let found = schema::prepare(&mut conn, &self.place).await?;
             Ok((conn, found))

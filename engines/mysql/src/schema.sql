@@ -25,7 +25,7 @@ CREATE TABLE IF NOT EXISTS leasehold_claim (
     name       VARBINARY(255) NOT NULL,
     seq        BIGINT         NOT NULL AUTO_INCREMENT, -- the order of the queue, and the fencing token
     id         BINARY(16)     NOT NULL,
-    peer       BINARY(16)     NOT NULL, -- which client's engine is to be told that it holds
+    peer       BINARY(16)     NOT NULL, -- which client's engine is to be told that it holds; even if it does not listen
     capacity   INT            NOT NULL,
     weight     INT            NOT NULL,
     ttl        BIGINT         NOT NULL, -- the longest that was asked for
@@ -228,7 +228,7 @@ work: BEGIN
                     BEGIN END;
                 ELSEIF head_peer = asker THEN
                     SET heirs = CONCAT(heirs, LOWER(HEX(head_id)), ':', head_seq, ' ');
-                ELSEIF head_peer <> 0x00000000000000000000000000000000 THEN
+                ELSEIF ORD(SUBSTRING(head_peer, 16)) & 1 THEN
                     INSERT INTO leasehold_note (peer, token, id, written) VALUES (head_peer, head_seq, head_id, at);
                 END IF;
             END IF;

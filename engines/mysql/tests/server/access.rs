@@ -54,3 +54,26 @@ async fn a_socket_and_no_encryption_where_there_is_none() {
     token(&open(&url).await.join_one(claim("m", 1)).await);
     insta::assert_snapshot!(fixed(&server, &refused(&format!("{}?sslmode=verify-full", server.url())).await));
 }
+
+#[tokio::test]
+async fn tls_is_looked_at() {
+    let server = Server::builder().tls().start().unwrap();
+    let engine = open(&server.url()).await;
+    token(&engine.join_one(claim("m", 1)).await);
+    // The only session that is not this look at it.
+    assert_eq!(
+        server
+            .run(
+                "SELECT variable_value > 0 FROM information_schema.global_status \
+                           WHERE variable_name = 'SSL_FINISHED_ACCEPTS'"
+            )
+            .unwrap(),
+        "1"
+    );
+    let url = server.url();
+    let (no_ca, _) = url.split_once("&ca=").unwrap();
+    let said = refused(no_ca).await;
+    assert!(said.contains("name the authority") && said.contains("`ca=`"), "{said}");
+    let said = refused(&format!("{no_ca}&ca=/nonexistent")).await;
+    assert!(said.contains("/nonexistent"), "{said}");
+}
