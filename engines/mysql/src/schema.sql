@@ -5,6 +5,8 @@
 --   GRANT SELECT, INSERT, DELETE ON leasehold_note TO USER;
 --   GRANT SELECT ON leasehold_schema TO USER;
 --   GRANT EXECUTE ON PROCEDURE leasehold_work TO USER;
+--   GRANT EXECUTE ON PROCEDURE leasehold_lock TO USER;
+--   GRANT EXECUTE ON PROCEDURE leasehold_unlock TO USER;
 --   GRANT EXECUTE ON PROCEDURE leasehold_hear TO USER;
 DELIMITER ;;
 SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'
@@ -274,6 +276,72 @@ work: BEGIN
         END IF;
     END IF;
     SELECT kind, number, first_end - at, heirs;
+END
+;;
+-- What callers mostly ask, one lock that nobody else wants, without the looks that leasehold_work takes at a queue. Both
+-- answer as it does, and leave to it, within the same round trip, whatever is not so simple.
+--
+-- Joins where there is no row.
+CREATE PROCEDURE leasehold_lock(
+    asker        BINARY(16),
+    wanted       VARBINARY(255),
+    claim        BINARY(16),
+    for_ttl      BIGINT,
+    of_capacity  INT,
+    of_weight    INT,
+    for_at_least BIGINT,
+    by_owner     TEXT CHARACTER SET utf8mb4,
+    with_payload TEXT CHARACTER SET utf8mb4
+)
+MODIFIES SQL DATA
+SQL SECURITY INVOKER
+work: BEGIN
+    DECLARE received BIGINT DEFAULT CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS SIGNED);
+    DECLARE until BIGINT DEFAULT received + GREATEST(for_ttl, for_at_least);
+    -- A row that is there might be in somebody's hand, and would be waited for.
+    IF NOT EXISTS (SELECT 1 FROM distributed_locks WHERE lock_name = wanted) THEN
+        INSERT INTO distributed_locks (lock_name, owner_id, expires_at, created_at)
+        VALUES (wanted, IF(of_weight = of_capacity, CONCAT('leasehold:', LOWER(HEX(claim))), 'leasehold:shared'),
+                FROM_UNIXTIME(until * 0.000001), FROM_UNIXTIME(received * 0.000001))
+            ON DUPLICATE KEY UPDATE owner_id = owner_id;
+        IF ROW_COUNT() = 1 THEN
+            -- Looks only now, for until the row is ours others may join and leave.
+            IF NOT EXISTS (SELECT 1 FROM leasehold_claim WHERE name = wanted) THEN
+                INSERT INTO leasehold_claim (name, id, peer, capacity, weight, ttl, at_least, joined, deadline, keep_until, held,
+                                             revoked, owner, payload)
+                VALUES (wanted, claim, asker, of_capacity, of_weight, for_ttl, for_at_least, received, until,
+                        IF(for_at_least > 0, received + for_at_least, 0), TRUE, FALSE, by_owner, with_payload);
+                SELECT 'held', LAST_INSERT_ID(), NULL, NULL;
+                LEAVE work;
+            END IF;
+            -- Somebody has deleted the row of a lock that is waited for.
+            DELETE FROM distributed_locks WHERE lock_name = wanted;
+        END IF;
+    END IF;
+    CALL leasehold_work('join', 'skip', asker, wanted, claim, for_ttl, of_capacity, of_weight, for_at_least, by_owner,
+                        with_payload);
+END
+;;
+-- Releases where nobody waits and nobody shares.
+CREATE PROCEDURE leasehold_unlock(asker BINARY(16), wanted VARBINARY(255), claim BINARY(16))
+MODIFIES SQL DATA
+SQL SECURITY INVOKER
+work: BEGIN
+    DECLARE ours BOOLEAN DEFAULT FALSE;
+    DECLARE standing, mine INT;
+    SELECT TRUE INTO ours FROM distributed_locks
+     WHERE lock_name = wanted AND owner_id = CONCAT('leasehold:', LOWER(HEX(claim))) FOR UPDATE SKIP LOCKED;
+    IF ours THEN
+        -- Looks only now, for until the row is ours others may join.
+        SELECT COUNT(*), SUM(id = claim AND at_least = 0) INTO standing, mine FROM leasehold_claim WHERE name = wanted;
+        IF standing = 1 AND mine = 1 THEN
+            DELETE FROM leasehold_claim WHERE name = wanted;
+            DELETE FROM distributed_locks WHERE lock_name = wanted;
+            SELECT 'gone', NULL, NULL, NULL;
+            LEAVE work;
+        END IF;
+    END IF;
+    CALL leasehold_work('release', 'skip', asker, wanted, claim, 0, 0, 0, 0, NULL, NULL);
 END
 ;;
 -- Waits for hand-overs that this peer is to hear of, and tells them: `ID:TOKEN ID:TOKEN ...`, or nothing if none comes in

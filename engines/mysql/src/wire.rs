@@ -1,4 +1,4 @@
-//! What is said to `leasehold_work`, and what it answers.
+//! What is said to `leasehold_work` and its small sisters, and what they answer.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -93,11 +93,14 @@ pub(crate) async fn work(
     items: &[Item<'_>],
 ) -> Result<Told, Error> {
     let mut sql = String::with_capacity(256 * items.len());
-    let mut last = None;
-    for item in items {
-        // What is asked of one name stays in its order, also if the row is let go meanwhile.
-        let same = last.replace(item.name()) == Some(item.name());
-        call(&mut sql, me, if same { "same" } else { patience.word() }, item);
+    for of_one in items.chunk_by(|one, other| one.name() == other.name()) {
+        match (patience, of_one) {
+            (Patience::Skip, [one]) => call_alone(&mut sql, me, one),
+            // What is asked of one name stays in its order, also if the row is let go meanwhile.
+            _ => of_one.iter().enumerate().for_each(|(at, item)| {
+                call(&mut sql, me, if at == 0 { patience.word() } else { "same" }, item);
+            }),
+        }
     }
     sql.push_str("COMMIT");
     match told(conn, sql).await {
@@ -141,20 +144,35 @@ pub(crate) async fn rows(conn: &mut Conn, sql: String) -> Result<Vec<Row>, Error
     Ok(rows)
 }
 
-/// Names and what people write are sent as numbers: no setting of the server gives them another meaning.
+/// All that is asked of its name: mostly it is of no concern to anybody else.
+fn call_alone(sql: &mut String, me: ClaimId, item: &Item<'_>) {
+    let (name, id) = (hex(item.name().as_str()), item.id());
+    let _ = match item {
+        Item::Join(claim) => write!(sql, "CALL leasehold_lock(x'{me}',x'{name}',x'{id}',{});", wishes(claim)),
+        Item::Leave(Leave { manner: Manner::Release, .. }) => {
+            write!(sql, "CALL leasehold_unlock(x'{me}',x'{name}',x'{id}');")
+        }
+        Item::Refresh(_) | Item::Leave(_) => return call(sql, me, Patience::Skip.word(), item),
+    };
+}
+
 fn call(sql: &mut String, me: ClaimId, patience: &str, item: &Item<'_>) {
     let (verb, name, id) = (item.verb(), hex(item.name().as_str()), item.id());
     let _ = write!(sql, "CALL leasehold_work('{verb}','{patience}',x'{me}',x'{name}',x'{id}',");
     let _ = match item {
-        Item::Join(Claim { ttl, capacity, weight, at_least, meta, .. }) => {
-            let (ttl, at_least, owner) = (micros(*ttl), micros(*at_least), hex(&meta.owner));
-            let payload =
-                meta.payload.as_ref().map_or("NULL".to_owned(), |text| format!("_utf8mb4 x'{}'", hex(text)));
-            write!(sql, "{ttl},{capacity},{weight},{at_least},_utf8mb4 x'{owner}',{payload});")
-        }
+        Item::Join(claim) => write!(sql, "{});", wishes(claim)),
         Item::Refresh(ask) => write!(sql, "{},0,0,0,NULL,NULL);", micros(ask.ttl)),
         Item::Leave(_) => write!(sql, "0,0,0,0,NULL,NULL);"),
     };
+}
+
+/// What a claim is to be. Names and what people write are sent as numbers: no setting of the server gives them another
+/// meaning.
+fn wishes(Claim { ttl, capacity, weight, at_least, meta, .. }: &Claim) -> String {
+    let (ttl, at_least, owner) = (micros(*ttl), micros(*at_least), hex(&meta.owner));
+    let payload =
+        meta.payload.as_ref().map_or("NULL".to_owned(), |text| format!("_utf8mb4 x'{}'", hex(text)));
+    format!("{ttl},{capacity},{weight},{at_least},_utf8mb4 x'{owner}',{payload}")
 }
 
 /// As the digits of a hexadecimal literal.
