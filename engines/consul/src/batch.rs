@@ -55,15 +55,25 @@ impl Batches {
     }
 }
 
+/// Those that can go now, and those that must wait: answers are told apart by their keys, and behind an item that ends
+/// with a line, a key of the same line would be taken for one of its answer.
+fn together(items: Vec<(usize, Item)>) -> (Vec<(usize, Item)>, Vec<(usize, Item)>) {
+    let mut closed = HashSet::new();
+    items.into_iter().partition(|(_, item)| {
+        let goes = !closed.contains(&item.name);
+        if !goes || item.ops.last().is_some_and(Op::is_tree) {
+            closed.insert(item.name.clone());
+        }
+        goes
+    })
+}
+
 /// Sends items, until all have been answered. Those that are refused go out, and the others are sent again.
 async fn run(api: &Api, items: Vec<Item>) -> Vec<Done> {
     let mut done: Vec<Option<Done>> = items.iter().map(|_| None).collect();
     let mut left: Vec<(usize, Item)> = items.into_iter().enumerate().collect();
     while !left.is_empty() {
-        // What is about one resource goes one after the other, for the answers are told apart by their keys.
-        let mut names = HashSet::new();
-        let (now, later): (Vec<_>, Vec<_>) =
-            left.drain(..).partition(|(_, item)| names.insert(item.name.clone()));
+        let (now, later) = together(left);
         left = later;
         let ops: Vec<Op> = now.iter().flat_map(|(_, item)| item.ops.iter().cloned()).collect();
         match api.transact("lock", &ops).await {
@@ -147,6 +157,17 @@ mod tests {
         assert!(
             refuse(left, &[(9, Why::Moved)], &mut done).is_empty() && done[0].is_some() && done[2].is_some()
         );
+    }
+
+    #[test]
+    fn behind_a_line_that_was_read_nothing_else_of_it_is_told() {
+        let item = |name: &str, ops| Item { name: Name::new(name).unwrap(), ops };
+        let open = |name| item(name, vec![Op::tree(name), Op::get("lock")]);
+        let ends = |name| item(name, vec![Op::tree(name)]);
+        let all = [open("a"), ends("a"), open("b"), open("a"), open("b"), ends("c")];
+        let (now, later) = together(all.into_iter().enumerate().collect());
+        let nth = |some: &[(usize, Item)]| some.iter().map(|(nth, _)| *nth).collect::<Vec<_>>();
+        assert_eq!((nth(&now), nth(&later)), (vec![0, 1, 2, 4, 5], vec![3]));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::names::Keys;
+use crate::own::Own;
 use crate::rings::Rings;
 use crate::wire::{Api, Entry, Op, Undone, Why};
 
@@ -25,14 +26,17 @@ pub(crate) struct Message {
     name: String,
     /// These may be gone, or may look at themselves.
     keys: Vec<Key>,
+    /// These have been let in by this very transaction: its index is their token.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    let_in: Vec<Key>,
     /// Something was done to claims of this session by somebody else.
     #[serde(default)]
     upset: bool,
 }
 
 impl Message {
-    pub(crate) fn new(name: &Name, keys: Vec<Key>, upset: bool) -> Self {
-        Self { name: name.as_str().to_owned(), keys, upset }
+    pub(crate) fn new(name: &Name, keys: Vec<Key>, let_in: Vec<Key>, upset: bool) -> Self {
+        Self { name: name.as_str().to_owned(), keys, let_in, upset }
     }
 
     /// What is done at the bell of a session: taken anew, for that is what is counted.
@@ -59,6 +63,7 @@ pub(crate) enum Mood {
 pub(crate) struct Listener {
     pub(crate) api: Weak<Api>,
     pub(crate) keys: Keys,
+    pub(crate) own: Arc<Own>,
     pub(crate) rings: Arc<Rings>,
     pub(crate) session: Arc<str>,
     pub(crate) mood: watch::Sender<Mood>,
@@ -116,6 +121,7 @@ impl Listener {
             .flatten();
         match message {
             Some(message) => {
+                message.let_in.iter().for_each(|key| self.own.admit(key, entry.modify_index));
                 if let Ok(name) = Name::new(&message.name) {
                     message.keys.iter().for_each(|key| self.rings.ring(&name, key));
                 }

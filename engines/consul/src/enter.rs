@@ -3,6 +3,8 @@
 //! Whoever believes that nobody is there takes the lock's own key, in one request, if that is so. Everybody else puts a
 //! key into the line beside it.
 
+use std::sync::Arc;
+
 use leasehold_core::ordered::Line;
 use leasehold_core::ordered::store::SessionId;
 use leasehold_core::{Claim, Name, Outcome, Result};
@@ -27,7 +29,7 @@ enum Came {
 
 impl Inner {
     pub(crate) async fn enter(&self, session: &SessionId, claim: &Claim) -> Result<Line> {
-        let begun = self.own.begin(session, claim.id, &claim.name).await;
+        let begun = self.own.begin(session, claim).await;
         let (again, _turn) = begun.ok_or_else(|| failure::lost("lock"))?;
         let entered = self.try_to_enter(session, claim, again).await;
         if let Err(error) = &entered {
@@ -82,8 +84,8 @@ impl Inner {
             Err(undone) if undone.is(&Why::Delayed) => return Ok(Came::Delayed),
             Err(undone) => return came_not(&undone).map(|()| Came::InUse),
         };
-        let seen = self.read("lock", name, &entries, Some((&lock, place)))?;
-        self.note(&seen);
+        let seen = Arc::new(self.read("lock", name, &entries, Some((&lock, place)))?);
+        self.own.note(&seen);
         if seen.spots.is_empty() {
             return Ok(Came::Line(seen.line(stamp, false)));
         }
@@ -111,7 +113,7 @@ impl Inner {
             Err(undone) => return came_not(&undone).map(|()| Came::Free),
         };
         match self.read("lock", name, &entries, Some((&spot, place))) {
-            Ok(seen) => Ok(Came::Line(self.let_in(name, &seen, stamp).await)),
+            Ok(seen) => Ok(Came::Line(self.let_in(name, &Arc::new(seen), stamp).await)),
             Err(error) => {
                 self.withdraw(name, &spot, &entries).await?;
                 Err(error)
@@ -131,9 +133,9 @@ impl Inner {
 
     /// The line, after whoever of this client should be let in has been, as far as that succeeds: the claim stands, and
     /// whatever goes wrong from here on is found when it looks again.
-    async fn let_in(&self, name: &Name, seen: &Seen, stamp: u64) -> Line {
+    async fn let_in(&self, name: &Name, seen: &Arc<Seen>, stamp: u64) -> Line {
         let Some(plan) = self.due(name, seen).or_else(|| self.early(name, seen)) else {
-            self.note(seen);
+            self.own.note(seen);
             return seen.line(stamp, false);
         };
         match self.carry_out("lock", name, plan, None).await {

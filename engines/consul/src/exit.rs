@@ -1,11 +1,12 @@
 //! How a claim goes, and the next one comes in.
 
+use std::sync::Arc;
+
 use leasehold_core::ordered::Key;
-use leasehold_core::{ClaimId, Name, Result};
+use leasehold_core::{Name, Result};
 
 use crate::failure;
 use crate::line::{Seen, of_key};
-use crate::own::Hold;
 use crate::plan::{Leaving, Plan, plan};
 use crate::store::{Inner, TRIES};
 use crate::wire::{LOCK_FLAGS, Op, Undone, Why};
@@ -15,24 +16,27 @@ impl Inner {
     pub(crate) async fn exit(&self, name: &Name, key: &Key) -> Result<()> {
         let Some((session, claim)) = of_key(key) else { return Ok(()) };
         let _turn = self.own.turn(session, claim).await;
-        let hold = self.own.hold(session, claim).filter(|hold| hold.alone);
-        let left = match hold {
-            Some(hold) => self.leave_alone(name, session, claim, hold).await?,
+        let leaving = Leaving { session, claim };
+        let left = match self.own.hold(session, claim) {
+            Some(seen) if seen.spots.is_empty() && seen.doubles.is_empty() => {
+                self.leave_alone(name, &seen, leaving).await?
+            }
+            Some(seen) => self.hand_on(name, &seen, leaving).await?,
             None => false,
         };
         if !left {
-            self.leave(name, Leaving { session, claim }).await?;
+            self.leave(name, leaving).await?;
         }
         self.own.end(session, claim);
         Ok(())
     }
 
     /// Gives up the lock's own key without a look, for nobody else was there; whether that was right.
-    async fn leave_alone(&self, name: &Name, session: &str, claim: ClaimId, hold: Hold) -> Result<bool> {
-        let lock = self.keys.lock(name);
-        let mut ops = match hold.keep {
-            false => vec![Op::delete(&lock, hold.index)],
-            true => vec![Op::unchanged(&lock, hold.index), Op::unlock(&lock, session, LOCK_FLAGS)],
+    async fn leave_alone(&self, name: &Name, seen: &Seen, leaving: Leaving<'_>) -> Result<bool> {
+        let (Some(seen), key) = (&seen.lock, self.keys.lock(name)) else { return Ok(false) };
+        let mut ops = match seen.place.as_ref().is_some_and(|place| place.keep) {
+            false => vec![Op::delete(&key, seen.index)],
+            true => vec![Op::unchanged(&key, seen.index), Op::unlock(&key, leaving.session, LOCK_FLAGS)],
         };
         ops.push(Op::tree(&self.keys.line(name)));
         let entries = match self.batches.transact("release", name, ops).await {
@@ -44,9 +48,37 @@ impl Inner {
             && !seen.spots.is_empty()
         {
             self.busy.set(name, true);
-            self.follow(name, seen, Leaving { session, claim }).await;
+            self.follow(name, seen, leaving).await;
         }
         Ok(true)
+    }
+
+    /// Gives the lock to the next one without a look, if that can only be this one; whether that was right.
+    async fn hand_on(&self, name: &Name, seen: &Seen, leaving: Leaving<'_>) -> Result<bool> {
+        if seen.heir(leaving).is_none() {
+            return Ok(false);
+        }
+        match self.go(name, seen, leaving, None).await {
+            Ok(()) => Ok(true),
+            Err(Undone::Refused(_)) => Ok(false),
+            Err(Undone::Failed(error)) => Err(error),
+        }
+    }
+
+    /// Does all that is to be done if this one goes.
+    async fn go(
+        &self,
+        name: &Name,
+        seen: &Seen,
+        leaving: Leaving<'_>,
+        upset: Option<&str>,
+    ) -> Result<(), Undone> {
+        let planned = plan(seen, &self.keys, name, Some(leaving));
+        let index = self.carry_out("release", name, planned, upset).await?;
+        if let Some(heir) = seen.heir(leaving) {
+            self.own.note(&Arc::new(seen.handed_on(&heir, index)));
+        }
+        Ok(())
     }
 
     /// Lets in whoever came meanwhile, as far as that succeeds: they look for themselves, too.
@@ -55,7 +87,7 @@ impl Inner {
             let plan = plan(&seen, &self.keys, name, Some(gone));
             match self.carry_out("release", name, plan, None).await {
                 Err(Undone::Refused(_)) => {}
-                Ok(()) | Err(Undone::Failed(_)) => return,
+                Ok(_) | Err(Undone::Failed(_)) => return,
             }
             match self.look("release", name).await {
                 Ok(now) => seen = now,
@@ -73,13 +105,12 @@ impl Inner {
                 return self.give_back(name, &seen, leaving).await;
             };
             let upset = theirs.then_some(leaving.session);
-            let planned = plan(&seen, &self.keys, name, Some(leaving));
-            let done = match self.carry_out("release", name, planned, upset).await {
+            let done = match self.go(name, &seen, leaving, upset).await {
                 // It goes all the same; the first in line takes the lock when it can be had.
                 Err(undone) if undone.is(&Why::Delayed) => {
                     let ops =
                         stand.spot.into_iter().flat_map(|spot| Op::remove(&spot.key, spot.index)).collect();
-                    self.carry_out("release", name, Plan { ops, ..Plan::default() }, upset).await
+                    self.carry_out("release", name, Plan { ops, ..Plan::default() }, upset).await.map(drop)
                 }
                 done => done,
             };

@@ -10,7 +10,9 @@ use leasehold_core::ordered::{Contender, Key, Line};
 use leasehold_core::{ClaimId, Meta, Name, Token};
 
 use crate::names::Keys;
+use crate::own::Admitted;
 use crate::place::Place;
+use crate::plan::Leaving;
 use crate::wire::{Entry, LOCK_FLAGS};
 
 /// The lock's own key.
@@ -155,6 +157,33 @@ impl Seen {
         Some(Stand { session, place, joined: place.joined.unwrap_or(token), token: Some(token), spot: None })
     }
 
+    /// Who is next if this one goes, and nobody with it: where each of the two takes everything, so that whoever has
+    /// come since this was seen stands behind both, and none of them could be let in, too.
+    pub(crate) fn heir(&self, leaving: Leaving<'_>) -> Option<Stand<'_>> {
+        let stands = self.stands();
+        let [holder, heir, ..] = stands[..] else { return None };
+        let fits = holder.spot.is_none() && leaving.is(&holder) && holder.takes_all();
+        let fits =
+            fits && heir.token.is_none() && heir.takes_all() && heir.place.capacity == holder.place.capacity;
+        (fits && self.doubles.is_empty()).then_some(heir)
+    }
+
+    /// The lock's own key as the place of one who comes from the line.
+    pub(crate) fn place_of_first(&self, first: &Stand<'_>) -> Place {
+        let used = self.lock.as_ref().is_some_and(|lock| lock.place.as_ref().is_none_or(|place| place.keep));
+        let (token, joined) = (first.token, Some(first.joined));
+        Place { held: false, token, joined, keep: used, ..first.place.clone() }
+    }
+
+    /// What is seen once the heir has come in, at this index.
+    pub(crate) fn handed_on(&self, heir: &Stand<'_>, index: u64) -> Self {
+        let taken = self.lock.as_ref().map_or(0, |lock| lock.taken) + 1;
+        let (session, place) = (Some(Arc::clone(heir.session)), Some(self.place_of_first(heir)));
+        let is_heir = |spot: &&Spot| heir.spot.is_some_and(|own| own.key == spot.key);
+        let spots = self.spots.iter().filter(|spot| !is_heir(spot)).cloned().collect();
+        Self { lock: Some(Lock { index, taken, session, place }), spots, doubles: Vec::new() }
+    }
+
     /// All claims, in their order.
     pub(crate) fn stands(&self) -> Vec<Stand<'_>> {
         let spots = self.spots.iter().map(|spot| Stand {
@@ -182,6 +211,22 @@ impl Seen {
         contenders.extend(self.stands().iter().map(contender));
         Line { contenders, stamp }
     }
+}
+
+/// The line up to one that has been let in: whoever is ahead of it makes room for it.
+pub(crate) fn let_in(key: Key, claim: &Admitted) -> Line {
+    let contender = Contender {
+        key,
+        id: Some(claim.claim),
+        capacity: claim.capacity,
+        weight: claim.weight,
+        token: Token::new(claim.token),
+        ttl: None,
+        since: None,
+        revoked: false,
+        meta: Meta::default(),
+    };
+    Line { contenders: vec![contender], stamp: 0 }
 }
 
 fn contender(stand: &Stand<'_>) -> Contender {

@@ -3,16 +3,17 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hashbrown::{HashMap, HashSet};
-use leasehold_core::{ClaimId, Name};
+use leasehold_core::{Claim, ClaimId, Name};
 
-/// The lock's own key as it was when it became the place of a claim of ours.
+use crate::line::{Seen, of_key};
+
+/// A claim that has been let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Hold {
-    pub(crate) index: u64,
-    /// Nobody else was there.
-    pub(crate) alone: bool,
-    /// The key stays when the claim goes.
-    pub(crate) keep: bool,
+pub(crate) struct Admitted {
+    pub(crate) claim: ClaimId,
+    pub(crate) weight: u32,
+    pub(crate) capacity: u32,
+    pub(crate) token: u64,
 }
 
 /// What is done to a claim is done one after the other: a request may come twice, and at the same time.
@@ -22,18 +23,25 @@ pub(crate) type Turn = tokio::sync::OwnedMutexGuard<()>;
 #[derive(Debug)]
 struct Mine {
     name: Name,
+    weight: u32,
+    capacity: u32,
     /// The number of its key in the line, if it has had one. Numbers are used again, for every key that Consul has ever
     /// had costs it something for a while: it keeps the graves of deleted keys, and walks over all of them to read a line.
     slot: Option<u32>,
     /// A request for it was sent of which nobody knows what became: it may still arrive, so it is never forgotten.
     doubtful: bool,
-    hold: Option<Hold>,
+    /// What was last seen of the resource, if the lock's own key was its place.
+    hold: Option<Arc<Seen>>,
+    /// Its token, if it was told that it has been let in.
+    token: Option<u64>,
     turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Mine {
-    fn new(name: Name) -> Self {
-        Self { name, slot: None, doubtful: false, hold: None, turn: Arc::default() }
+    fn new(claim: &Claim) -> Self {
+        let Claim { name, weight, capacity, .. } = claim.clone();
+        let (slot, hold, token) = (None, None, None);
+        Self { name, weight, capacity, slot, doubtful: false, hold, token, turn: Arc::default() }
     }
 }
 
@@ -77,22 +85,22 @@ impl Own {
     }
 
     /// A claim is about to be sent: whether it has been before, and the turn to do so. `None` if the session is over.
-    pub(crate) async fn begin(&self, session: &str, claim: ClaimId, name: &Name) -> Option<(bool, Turn)> {
+    pub(crate) async fn begin(&self, session: &str, claim: &Claim) -> Option<(bool, Turn)> {
         loop {
-            let (known, turn) = self.add(session, claim, name)?;
+            let (known, turn) = self.add(session, claim)?;
             let turn = turn.lock_owned().await;
             // It may have ended while this one waited, and then it begins anew.
-            if self.is_of(session, claim, &turn) {
+            if self.is_of(session, claim.id, &turn) {
                 return Some((known, turn));
             }
         }
     }
 
-    fn add(&self, session: &str, claim: ClaimId, name: &Name) -> Option<(bool, Arc<tokio::sync::Mutex<()>>)> {
+    fn add(&self, session: &str, claim: &Claim) -> Option<(bool, Arc<tokio::sync::Mutex<()>>)> {
         let mut all = self.lock();
         let claims = &mut all.get_mut(session)?.claims;
-        let known = claims.contains_key(&claim);
-        let mine = claims.entry(claim).or_insert_with(|| Mine::new(name.clone()));
+        let known = claims.contains_key(&claim.id);
+        let mine = claims.entry(claim.id).or_insert_with(|| Mine::new(claim));
         Some((known, Arc::clone(&mine.turn)))
     }
 
@@ -135,16 +143,34 @@ impl Own {
         }
     }
 
-    /// The lock's own key is its place now.
-    pub(crate) fn holds(&self, session: &str, claim: ClaimId, hold: Hold) {
-        if let Some(mine) = self.lock().get_mut(session).and_then(|s| s.claims.get_mut(&claim)) {
-            mine.hold = Some(hold);
+    /// Remembers what was seen by the claim whose place the lock's own key is.
+    pub(crate) fn note(&self, seen: &Arc<Seen>) {
+        let Some(holder) = seen.holder() else { return };
+        let mut all = self.lock();
+        let session = all.get_mut(holder.session);
+        if let Some(mine) = session.and_then(|s| s.claims.get_mut(&holder.place.claim)) {
+            mine.hold = Some(Arc::clone(seen));
         }
     }
 
-    /// How it holds, if it does so in the lock's own key.
-    pub(crate) fn hold(&self, session: &str, claim: ClaimId) -> Option<Hold> {
-        self.lock().get(session)?.claims.get(&claim)?.hold
+    /// What was last seen of its resource, if it holds in the lock's own key.
+    pub(crate) fn hold(&self, session: &str, claim: ClaimId) -> Option<Arc<Seen>> {
+        self.lock().get(session)?.claims.get(&claim)?.hold.clone()
+    }
+
+    /// A claim has been let in, if it is one of ours.
+    pub(crate) fn admit(&self, key: &str, token: u64) {
+        let Some((session, claim)) = of_key(key) else { return };
+        if let Some(mine) = self.lock().get_mut(session).and_then(|s| s.claims.get_mut(&claim)) {
+            mine.token = Some(token);
+        }
+    }
+
+    /// How a claim has been let in, if it was told.
+    pub(crate) fn admitted(&self, session: &str, claim: ClaimId) -> Option<Admitted> {
+        let all = self.lock();
+        let Mine { weight, capacity, token, .. } = *all.get(session)?.claims.get(&claim)?;
+        Some(Admitted { claim, weight, capacity, token: token? })
     }
 
     /// Its place has ended, or never was.
@@ -152,7 +178,7 @@ impl Own {
         let mut all = self.lock();
         let Some(session) = all.get_mut(session) else { return };
         let Some(mine) = session.claims.get_mut(&claim) else { return };
-        mine.hold = None;
+        (mine.hold, mine.token) = (None, None);
         if mine.doubtful {
             return;
         }
@@ -179,40 +205,54 @@ impl Own {
 mod tests {
     use futures_util::FutureExt;
 
+    use leasehold_core::Meta;
+
     use super::*;
+
+    fn claim(id: u128) -> Claim {
+        Claim {
+            name: Name::new("m").unwrap(),
+            id: ClaimId(id),
+            capacity: 1,
+            weight: 1,
+            ttl: std::time::Duration::from_secs(10),
+            at_least: std::time::Duration::ZERO,
+            raise: None,
+            meta: Meta::default(),
+        }
+    }
 
     #[tokio::test]
     async fn numbers_are_used_again_but_not_those_of_the_doubtful() {
         let (own, session) = (Own::default(), Arc::from("s"));
-        let name = Name::new("m").unwrap();
         own.open(&session);
         let slot = async |id| {
-            assert!(!own.begin("s", ClaimId(id), &name).await.unwrap().0);
+            assert!(!own.begin("s", &claim(id)).await.unwrap().0);
             own.slot("s", ClaimId(id)).unwrap()
         };
         assert_eq!([slot(1).await, slot(2).await, slot(3).await], [0, 1, 2]);
         own.doubt("s", ClaimId(2));
         own.end("s", ClaimId(2));
         own.end("s", ClaimId(1));
-        assert!(own.begin("s", ClaimId(2), &name).await.unwrap().0, "it is still known");
+        assert!(own.begin("s", &claim(2)).await.unwrap().0, "it is still known");
         assert_eq!([slot(4).await, slot(5).await], [0, 3]);
         [3, 4, 5].into_iter().for_each(|id| own.end("s", ClaimId(id)));
-        assert_eq!(own.suspects("s"), [Suspect { claim: ClaimId(2), name: name.clone(), slot: Some(1) }]);
+        assert_eq!(own.suspects("s"), [Suspect { claim: ClaimId(2), name: claim(2).name, slot: Some(1) }]);
         own.close("s");
         assert!(own.suspects("s").is_empty() && !own.has("s"));
-        assert!(own.begin("s", ClaimId(6), &name).await.is_none());
+        assert!(own.begin("s", &claim(6)).await.is_none());
     }
 
     #[tokio::test]
     async fn a_claim_is_brought_in_once_at_a_time_and_ended_after_that() {
         let (own, session) = (Own::default(), Arc::from("s"));
-        let (name, claim) = (Name::new("m").unwrap(), ClaimId(1));
+        let (id, claim) = (ClaimId(1), claim(1));
         own.open(&session);
-        let (known, first) = own.begin("s", claim, &name).await.unwrap();
-        let mut second = std::pin::pin!(own.begin("s", claim, &name));
-        let mut end = std::pin::pin!(own.turn("s", claim));
+        let (known, first) = own.begin("s", &claim).await.unwrap();
+        let mut second = std::pin::pin!(own.begin("s", &claim));
+        let mut end = std::pin::pin!(own.turn("s", id));
         assert!(!known && second.as_mut().now_or_never().is_none() && end.as_mut().now_or_never().is_none());
-        own.end("s", claim);
+        own.end("s", id);
         drop(first);
         let (known, _turn) = second.await.unwrap();
         assert!(!known, "the first has ended");

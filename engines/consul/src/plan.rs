@@ -25,6 +25,8 @@ pub(crate) struct Plan {
     pub(crate) rings: Rings,
     /// Whose claims are let in, or given the lock's own key.
     pub(crate) admits: Vec<Arc<str>>,
+    /// Who is let in; the token of all of them is the index of the transaction.
+    pub(crate) let_in: Vec<Key>,
     /// Whether more are to be let in than one transaction can.
     pub(crate) more: bool,
 }
@@ -104,6 +106,7 @@ impl Plan {
 
     fn admit(&mut self, stand: &Stand<'_>) {
         self.admits.push(Arc::clone(stand.session));
+        self.let_in.push(stand.key());
         self.ring(stand, stand.key());
     }
 
@@ -139,15 +142,7 @@ impl Plan {
                 self.ops.push(Op::unlock(&key, holder.session, LOCK_FLAGS));
             }
         }
-        let used = seen.lock.as_ref().is_some_and(|_| holder.is_none_or(|holder| holder.place.keep));
-        let place = Place {
-            held: false,
-            token: first.token,
-            joined: Some(first.joined),
-            keep: used,
-            ..first.place.clone()
-        };
-        self.ops.push(Op::lock(&key, first.session, LOCK_FLAGS, &place.write()));
+        self.ops.push(Op::lock(&key, first.session, LOCK_FLAGS, &seen.place_of_first(first).write()));
         self.ops.extend(Op::remove(&spot.key, spot.index));
         match first.token {
             None => self.admit(first),

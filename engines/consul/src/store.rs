@@ -11,7 +11,7 @@ use leasehold_core::engine::EngineInfo;
 use leasehold_core::gather::Work;
 use leasehold_core::ordered::store::{Session, SessionId};
 use leasehold_core::ordered::{Key, Line, Owned, Store};
-use leasehold_core::{Claim, Env, ErrorKind, Name, Result};
+use leasehold_core::{Claim, ClaimRef, Env, ErrorKind, Name, Result};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -24,7 +24,7 @@ use crate::http::Http;
 use crate::insist::insist;
 use crate::line::{self, Seen};
 use crate::names::Keys;
-use crate::own::{Hold, Own};
+use crate::own::Own;
 use crate::place::Place;
 use crate::plan::{Plan, plan};
 use crate::rings::Rings;
@@ -49,7 +49,7 @@ pub(crate) struct Inner {
     pub(crate) keys: Keys,
     pub(crate) env: Env,
     pub(crate) runtime: Handle,
-    pub(crate) own: Own,
+    pub(crate) own: Arc<Own>,
     pub(crate) rings: Arc<Rings>,
     /// Names that were in use when somebody last wanted them.
     pub(crate) busy: Bits,
@@ -81,7 +81,7 @@ impl Kv {
         Self(Arc::new(Inner {
             batches: Batches::new(&api, &runtime),
             keys: Keys::of(config),
-            own: Own::default(),
+            own: Arc::default(),
             rings: Arc::default(),
             busy: Bits::default(),
             watches: Watches::new(&api, &env.clock, &runtime),
@@ -106,6 +106,7 @@ impl Inner {
         let listener = Listener {
             api: Arc::downgrade(&self.api),
             keys: self.keys.clone(),
+            own: Arc::clone(&self.own),
             rings: Arc::clone(&self.rings),
             session: Arc::clone(&id),
             mood,
@@ -172,14 +173,15 @@ impl Inner {
             .map_err(|line::NotALock| failure::not_a_lock(operation, &self.keys.lock(name)))
     }
 
-    /// Does what has been planned, and rings for it; also at `upset`, to whose claims it was done.
+    /// Does what has been planned, and rings for it; also at `upset`, to whose claims it was done. Tells the index of that,
+    /// if anything has been written.
     pub(crate) async fn carry_out(
         &self,
         operation: &'static str,
         name: &Name,
         plan: Plan,
         upset: Option<&str>,
-    ) -> Result<(), Undone> {
+    ) -> Result<u64, Undone> {
         let mut ops = plan.ops;
         let mut rings = plan.rings;
         if let Some(session) = upset {
@@ -189,13 +191,16 @@ impl Inner {
             rings.into_iter().partition(|(session, _)| self.own.has(session));
         for (session, keys) in others {
             let upset = upset.is_some_and(|upset| *upset == *session);
-            ops.extend(Message::new(name, keys, upset).ops(&self.keys, &session));
+            let (let_in, keys) = keys.into_iter().partition(|key| plan.let_in.contains(key));
+            ops.extend(Message::new(name, keys, let_in, upset).ops(&self.keys, &session));
         }
-        self.batches.transact(operation, name, ops).await?;
+        let entries = self.batches.transact(operation, name, ops).await?;
+        let index = entries.iter().map(|entry| entry.modify_index).max().unwrap_or(0);
+        plan.let_in.iter().for_each(|key| self.own.admit(key, index));
         for key in own.iter().flat_map(|(_, keys)| keys) {
             self.rings.ring(name, key);
         }
-        Ok(())
+        Ok(index)
     }
 
     /// What is planned for a line, if it is this client that should do it: some of those to be let in are its own.
@@ -210,7 +215,8 @@ impl Inner {
             let stamp = self.rings.stamp();
             let seen = self.look("lock", name).await?;
             let Some(plan) = self.due(name, &seen) else {
-                self.note(&seen);
+                let seen = Arc::new(seen);
+                self.own.note(&seen);
                 return Ok(seen.line(stamp, false));
             };
             match self.carry_out("lock", name, plan, None).await {
@@ -219,19 +225,10 @@ impl Inner {
                     Some(error) => return Err(error),
                     None => continue,
                 },
-                Ok(()) => {}
+                Ok(_) => {}
             }
         }
         Err(failure::restless("lock"))
-    }
-
-    /// Remembers how a claim of this client holds, so that it need not look before it goes.
-    pub(crate) fn note(&self, seen: &Seen) {
-        if let (Some(holder), Some(lock)) = (seen.holder(), &seen.lock) {
-            let alone = seen.spots.is_empty() && seen.doubles.is_empty();
-            let hold = Hold { index: lock.index, alone, keep: holder.place.keep };
-            self.own.holds(holder.session, holder.place.claim, hold);
-        }
     }
 
     async fn revoke(&self, name: &Name, key: &Key) -> Result<()> {
@@ -254,7 +251,7 @@ impl Inner {
             };
             let plan = Plan { ops: vec![op], ..Plan::default() };
             match self.carry_out("unlock", name, plan, Some(stand.session)).await {
-                Ok(()) => return Ok(()),
+                Ok(_) => return Ok(()),
                 Err(undone) => match undone.error("unlock") {
                     Some(error) => return Err(error),
                     None => continue,
@@ -317,6 +314,16 @@ impl Store for Kv {
     fn line(&self, name: &Name) -> Work<Result<Line>> {
         let (inner, name) = (Arc::clone(&self.0), name.clone());
         insist(&self.0.runtime, async move { inner.line(&name).await })
+    }
+
+    fn line_up_to(&self, session: &SessionId, claim: &ClaimRef) -> Work<Result<Line>> {
+        match self.0.own.admitted(session, claim.id) {
+            Some(admitted) => {
+                let line = line::let_in(line::key(session, claim.id), &admitted);
+                Box::pin(std::future::ready(Ok(line)))
+            }
+            None => self.line(&claim.name),
+        }
     }
 
     fn exit(&self, name: &Name, key: &Key) -> Work<Result<()>> {

@@ -112,6 +112,11 @@ impl Op {
         Self::new("get-tree", prefix)
     }
 
+    /// Whether it reads all keys that begin so.
+    pub(crate) fn is_tree(&self) -> bool {
+        self.kv.verb == "get-tree"
+    }
+
     /// Whether an entry is of the answer to this step, the steps before it having had theirs.
     pub(crate) fn answers(&self, entry: &Entry, before: usize) -> bool {
         match self.kv.verb {
