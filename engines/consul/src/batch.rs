@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashSet;
+use hashbrown::HashMap;
 use leasehold_core::Name;
 use leasehold_core::gather::Gather;
 use tokio::runtime::Handle;
@@ -20,6 +20,9 @@ struct Item {
     name: Name,
     ops: Vec<Op>,
 }
+
+/// An item, and which of those that came it is.
+type Numbered = (usize, Item);
 
 /// What sends transactions. Each is done whole or not at all, whatever becomes of those beside it.
 #[derive(Debug)]
@@ -55,14 +58,18 @@ impl Batches {
     }
 }
 
-/// Those that can go now, and those that must wait: answers are told apart by their keys, and behind an item that ends
-/// with a line, a key of the same line would be taken for one of its answer.
-fn together(items: Vec<(usize, Item)>) -> (Vec<(usize, Item)>, Vec<(usize, Item)>) {
-    let mut closed = HashSet::new();
+/// Those that can go now, and those that must wait. Who comes to a line is told it, and whoever comes by the same
+/// transaction would be of the same age, so there is one of them at a time. Answers are told apart by their keys: behind
+/// an item that ends with a line, a key of that line would be taken for one of its answer.
+fn together(items: Vec<Numbered>) -> (Vec<Numbered>, Vec<Numbered>) {
+    // Whether anything may follow that is about the same resource.
+    let mut read: HashMap<Name, bool> = HashMap::new();
     items.into_iter().partition(|(_, item)| {
-        let goes = !closed.contains(&item.name);
-        if !goes || item.ops.last().is_some_and(Op::is_tree) {
-            closed.insert(item.name.clone());
+        let reads = item.ops.iter().any(Op::is_tree);
+        let goes = read.get(&item.name).is_none_or(|open| *open && !reads);
+        if reads || !goes {
+            let open = goes && !item.ops.last().is_some_and(Op::is_tree);
+            read.insert(item.name.clone(), open);
         }
         goes
     })
@@ -71,7 +78,7 @@ fn together(items: Vec<(usize, Item)>) -> (Vec<(usize, Item)>, Vec<(usize, Item)
 /// Sends items, until all have been answered. Those that are refused go out, and the others are sent again.
 async fn run(api: &Api, items: Vec<Item>) -> Vec<Done> {
     let mut done: Vec<Option<Done>> = items.iter().map(|_| None).collect();
-    let mut left: Vec<(usize, Item)> = items.into_iter().enumerate().collect();
+    let mut left: Vec<Numbered> = items.into_iter().enumerate().collect();
     while !left.is_empty() {
         let (now, later) = together(left);
         left = later;
@@ -91,11 +98,7 @@ async fn run(api: &Api, items: Vec<Item>) -> Vec<Done> {
 }
 
 /// Tells those whose steps are to blame; what is left are the others.
-fn refuse(
-    items: Vec<(usize, Item)>,
-    steps: &[(usize, Why)],
-    done: &mut [Option<Done>],
-) -> Vec<(usize, Item)> {
+fn refuse(items: Vec<Numbered>, steps: &[(usize, Why)], done: &mut [Option<Done>]) -> Vec<Numbered> {
     let mut end = 0;
     let mut left = Vec::new();
     let mut blamed = false;
@@ -160,14 +163,15 @@ mod tests {
     }
 
     #[test]
-    fn behind_a_line_that_was_read_nothing_else_of_it_is_told() {
+    fn of_one_lock_only_one_comes_at_a_time_and_nothing_follows_a_line() {
         let item = |name: &str, ops| Item { name: Name::new(name).unwrap(), ops };
-        let open = |name| item(name, vec![Op::tree(name), Op::get("lock")]);
+        let comes = |name| item(name, vec![Op::lock(name, "s", 0, ""), Op::tree(name), Op::get("lock")]);
         let ends = |name| item(name, vec![Op::tree(name)]);
-        let all = [open("a"), ends("a"), open("b"), open("a"), open("b"), ends("c")];
+        let goes = |name| item(name, vec![Op::get("lock")]);
+        let all = [goes("a"), comes("a"), goes("a"), comes("b"), comes("b"), goes("b"), ends("c"), goes("c")];
         let (now, later) = together(all.into_iter().enumerate().collect());
         let nth = |some: &[(usize, Item)]| some.iter().map(|(nth, _)| *nth).collect::<Vec<_>>();
-        assert_eq!((nth(&now), nth(&later)), (vec![0, 1, 2, 4, 5], vec![3]));
+        assert_eq!((nth(&now), nth(&later)), (vec![0, 1, 2, 3, 6], vec![4, 5, 7]));
     }
 
     #[test]

@@ -123,7 +123,8 @@ impl Listener {
             Some(message) => {
                 message.let_in.iter().for_each(|key| self.own.admit(key, entry.modify_index));
                 if let Ok(name) = Name::new(&message.name) {
-                    message.keys.iter().for_each(|key| self.rings.ring(&name, key));
+                    let news = message.let_in.iter().chain(&message.keys);
+                    news.for_each(|key| self.rings.ring(&name, key));
                 }
                 if message.upset {
                     self.upset();

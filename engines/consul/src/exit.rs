@@ -1,7 +1,5 @@
 //! How a claim goes, and the next one comes in.
 
-use std::sync::Arc;
-
 use leasehold_core::ordered::Key;
 use leasehold_core::{Name, Result};
 
@@ -55,30 +53,15 @@ impl Inner {
 
     /// Gives the lock to the next one without a look, if that can only be this one; whether that was right.
     async fn hand_on(&self, name: &Name, seen: &Seen, leaving: Leaving<'_>) -> Result<bool> {
-        if seen.heir(leaving).is_none() {
+        let plan = plan(seen, &self.keys, name, Some(leaving));
+        if plan.then.is_none() {
             return Ok(false);
         }
-        match self.go(name, seen, leaving, None).await {
+        match self.carry_out("release", name, plan, None).await {
             Ok(()) => Ok(true),
             Err(Undone::Refused(_)) => Ok(false),
             Err(Undone::Failed(error)) => Err(error),
         }
-    }
-
-    /// Does all that is to be done if this one goes.
-    async fn go(
-        &self,
-        name: &Name,
-        seen: &Seen,
-        leaving: Leaving<'_>,
-        upset: Option<&str>,
-    ) -> Result<(), Undone> {
-        let planned = plan(seen, &self.keys, name, Some(leaving));
-        let index = self.carry_out("release", name, planned, upset).await?;
-        if let Some(heir) = seen.heir(leaving) {
-            self.own.note(&Arc::new(seen.handed_on(&heir, index)));
-        }
-        Ok(())
     }
 
     /// Lets in whoever came meanwhile, as far as that succeeds: they look for themselves, too.
@@ -87,7 +70,7 @@ impl Inner {
             let plan = plan(&seen, &self.keys, name, Some(gone));
             match self.carry_out("release", name, plan, None).await {
                 Err(Undone::Refused(_)) => {}
-                Ok(_) | Err(Undone::Failed(_)) => return,
+                Ok(()) | Err(Undone::Failed(_)) => return,
             }
             match self.look("release", name).await {
                 Ok(now) => seen = now,
@@ -105,12 +88,13 @@ impl Inner {
                 return self.give_back(name, &seen, leaving).await;
             };
             let upset = theirs.then_some(leaving.session);
-            let done = match self.go(name, &seen, leaving, upset).await {
+            let planned = plan(&seen, &self.keys, name, Some(leaving));
+            let done = match self.carry_out("release", name, planned, upset).await {
                 // It goes all the same; the first in line takes the lock when it can be had.
                 Err(undone) if undone.is(&Why::Delayed) => {
                     let ops =
                         stand.spot.into_iter().flat_map(|spot| Op::remove(&spot.key, spot.index)).collect();
-                    self.carry_out("release", name, Plan { ops, ..Plan::default() }, upset).await.map(drop)
+                    self.carry_out("release", name, Plan { ops, ..Plan::default() }, upset).await
                 }
                 done => done,
             };

@@ -60,14 +60,23 @@ pub(crate) fn broken(operation: &'static str, broken: &Broken, timeout: Duration
             Error::new(ErrorKind::Unavailable, operation, message).with_outcome(Outcome::Unknown)
         }
         Broken::Cut(why) => {
-            let message = format!("the connection to the server is lost ({})", Causes(&**why));
+            let said = Causes(&**why).to_string();
+            if asks_for_a_certificate(&said) {
+                // It has read nothing that was sent.
+                return not_reached(operation, &said);
+            }
+            let message = format!("the connection to the server is lost ({said})");
             Error::new(ErrorKind::Unavailable, operation, message).with_outcome(Outcome::Unknown)
         }
     }
 }
 
+fn asks_for_a_certificate(said: &str) -> bool {
+    said.contains("CertificateRequired") || said.contains("certificate required")
+}
+
 fn not_reached(operation: &'static str, said: &str) -> Error {
-    let (kind, hint) = if said.contains("CertificateRequired") || said.contains("certificate required") {
+    let (kind, hint) = if asks_for_a_certificate(said) {
         (ErrorKind::InvalidInput, "the server asks for a certificate of ours; name it by `cert=` and `key=`")
     } else if said.contains("certificate") {
         (ErrorKind::InvalidInput, "name the authority that signed the server's certificate by `ca=`")

@@ -175,13 +175,13 @@ impl Seen {
         Place { held: false, token, joined, keep: used, ..first.place.clone() }
     }
 
-    /// What is seen once the heir has come in, at this index.
-    pub(crate) fn handed_on(&self, heir: &Stand<'_>, index: u64) -> Self {
+    /// What is seen once the heir has come in; the index of that is not known before.
+    pub(crate) fn handed_on(&self, heir: &Stand<'_>) -> Self {
         let taken = self.lock.as_ref().map_or(0, |lock| lock.taken) + 1;
         let (session, place) = (Some(Arc::clone(heir.session)), Some(self.place_of_first(heir)));
         let is_heir = |spot: &&Spot| heir.spot.is_some_and(|own| own.key == spot.key);
         let spots = self.spots.iter().filter(|spot| !is_heir(spot)).cloned().collect();
-        Self { lock: Some(Lock { index, taken, session, place }), spots, doubles: Vec::new() }
+        Self { lock: Some(Lock { index: 0, taken, session, place }), spots, doubles: Vec::new() }
     }
 
     /// All claims, in their order.

@@ -27,6 +27,8 @@ pub(crate) struct Plan {
     pub(crate) admits: Vec<Arc<str>>,
     /// Who is let in; the token of all of them is the index of the transaction.
     pub(crate) let_in: Vec<Key>,
+    /// What is seen once it is done, where that is known: then the lock's own key has the index of the transaction.
+    pub(crate) then: Option<Seen>,
     /// Whether more are to be let in than one transaction can.
     pub(crate) more: bool,
 }
@@ -71,7 +73,8 @@ pub(crate) fn plan(seen: &Seen, keys: &Keys, name: &Name, leaving: Option<Leavin
     let staying: Vec<Stand<'_>> =
         all.iter().enumerate().filter(|(at, _)| Some(*at) != goes).map(|(_, stand)| *stand).collect();
     let gone = goes.map(|at| all[at]);
-    let mut plan = Plan::default();
+    let heir = leaving.and_then(|leaving| seen.heir(leaving));
+    let mut plan = Plan { then: heir.map(|heir| seen.handed_on(&heir)), ..Plan::default() };
     if seen.foreign().is_none() {
         let first = plan.hand_on(seen, keys, name, &staying, gone.as_ref());
         plan.let_in(&staying[..fitting(&staying)], first);

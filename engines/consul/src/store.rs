@@ -173,15 +173,14 @@ impl Inner {
             .map_err(|line::NotALock| failure::not_a_lock(operation, &self.keys.lock(name)))
     }
 
-    /// Does what has been planned, and rings for it; also at `upset`, to whose claims it was done. Tells the index of that,
-    /// if anything has been written.
+    /// Does what has been planned, and rings for it; also at `upset`, to whose claims it was done.
     pub(crate) async fn carry_out(
         &self,
         operation: &'static str,
         name: &Name,
         plan: Plan,
         upset: Option<&str>,
-    ) -> Result<u64, Undone> {
+    ) -> Result<(), Undone> {
         let mut ops = plan.ops;
         let mut rings = plan.rings;
         if let Some(session) = upset {
@@ -197,10 +196,14 @@ impl Inner {
         let entries = self.batches.transact(operation, name, ops).await?;
         let index = entries.iter().map(|entry| entry.modify_index).max().unwrap_or(0);
         plan.let_in.iter().for_each(|key| self.own.admit(key, index));
+        if let Some(mut then) = plan.then {
+            then.lock.iter_mut().for_each(|lock| lock.index = index);
+            self.own.note(&Arc::new(then));
+        }
         for key in own.iter().flat_map(|(_, keys)| keys) {
             self.rings.ring(name, key);
         }
-        Ok(index)
+        Ok(())
     }
 
     /// What is planned for a line, if it is this client that should do it: some of those to be let in are its own.
@@ -225,7 +228,7 @@ impl Inner {
                     Some(error) => return Err(error),
                     None => continue,
                 },
-                Ok(_) => {}
+                Ok(()) => {}
             }
         }
         Err(failure::restless("lock"))
@@ -251,7 +254,7 @@ impl Inner {
             };
             let plan = Plan { ops: vec![op], ..Plan::default() };
             match self.carry_out("unlock", name, plan, Some(stand.session)).await {
-                Ok(_) => return Ok(()),
+                Ok(()) => return Ok(()),
                 Err(undone) => match undone.error("unlock") {
                     Some(error) => return Err(error),
                     None => continue,
