@@ -3,6 +3,9 @@
 //! Every test has a server of its own. Nothing sleeps here for something to happen, and nothing is timed: what must
 //! happen is awaited, within [`world::BOUND`].
 
+mod access;
+mod counts;
+mod delay;
 mod faults;
 mod foreign;
 mod queue;

@@ -131,6 +131,12 @@ pub(crate) fn ahead(standing: &Standing) -> u32 {
     }
 }
 
+/// How many claims stand at a lock.
+pub(crate) async fn standing(engine: &impl One, name: &str) -> usize {
+    let page = engine.page(name).await;
+    page.queues.iter().filter(|queue| queue.name.as_str() == name).map(|queue| queue.claims.len()).sum()
+}
+
 /// Asks again until it is so.
 pub(crate) async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
     let give_up = BootClock.now() + BOUND;
