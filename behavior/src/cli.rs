@@ -20,8 +20,8 @@ const TEST_THREADS: usize = 12;
 struct Args {
     /// An engine to test: `memory:`, `sqlite:temp`, `sqlite:DIRECTORY` (for the tests' databases) or a server's URL, with
     /// layers behind it as in `memory:+chaos=7`. Started for the tests are `redis:temp`, `valkey:temp`, `redlock:temp`,
-    /// `redis+sentinel:temp`, `redis+cluster:temp`, `dynamodb:temp`, `etcd:temp`, `etcd+cluster:temp` and `zookeeper:temp`.
-    /// May be given more than once.
+    /// `redis+sentinel:temp`, `redis+cluster:temp`, `dynamodb:temp`, `etcd:temp`, `etcd+cluster:temp`, `consul:temp`,
+    /// `consul+cluster:temp` and `zookeeper:temp`. May be given more than once.
     #[arg(long = "engine", value_name = "URL")]
     engines: Vec<Stack>,
     /// A layer around every engine: `chaos=SEED`. May be given more than once, the outermost last.

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use leasehold_testkit::Server;
-use leasehold_testkit::consul::Consul;
+use leasehold_testkit::consul::{self, Consul};
 use leasehold_testkit::dynamodb::DynamoDb;
 use leasehold_testkit::etcd::{self, Etcd};
 use leasehold_testkit::mariadb::MariaDb;
@@ -73,6 +73,7 @@ static ALL: [Startable; 13] = [
     Startable::new("redis+sentinel", true, || redis(Kind::Sentinels, Redis::builder()), None),
     Startable::new("redis+cluster", true, || redis(Kind::Cluster, Redis::builder()), Some(cluster_alone)),
     Startable::new("consul", false, || Ok(Arc::new(Consul::start()?)), None),
+    Startable::new("consul+cluster", true, || Ok(Arc::new(consul::Cluster::start()?)), None),
     Startable::new("dynamodb", false, || Ok(Arc::new(DynamoDb::start()?)), None),
     Startable::new("etcd", false, || Ok(Arc::new(Etcd::start()?)), None),
     Startable::new("etcd+cluster", true, || Ok(Arc::new(etcd::Cluster::start()?)), None),
@@ -187,6 +188,12 @@ impl Servers for ZooKeeper {
 impl Servers for Consul {
     fn url(&self) -> String {
         // The dead are followed as soon as their sessions have ended.
+        format!("{}?lock_delay=0s", self.url())
+    }
+}
+
+impl Servers for consul::Cluster {
+    fn url(&self) -> String {
         format!("{}?lock_delay=0s", self.url())
     }
 }

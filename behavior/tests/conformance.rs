@@ -19,9 +19,11 @@ fn main() -> std::process::ExitCode {
         "redis+sentinel:temp+chaos=1",
         "redis+cluster:temp",
         "redis+cluster:temp+chaos=1",
-        // Not yet in chaos: now and then a line of Consul stands still there, and a client of ZooKeeper gives up.
+        // Not yet in chaos: a client of ZooKeeper gives up there now and then.
         "zookeeper:temp",
         "consul:temp",
+        "consul:temp+chaos=1",
+        "consul+cluster:temp",
         "dynamodb:temp",
         "dynamodb:temp+chaos=1",
         "etcd:temp",
