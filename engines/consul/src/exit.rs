@@ -5,7 +5,7 @@ use leasehold_core::{Name, Result};
 
 use crate::failure;
 use crate::line::{Seen, of_key};
-use crate::plan::{Leaving, Plan, plan};
+use crate::plan::{Leaving, plan, without_heir};
 use crate::store::{Inner, TRIES};
 use crate::wire::{LOCK_FLAGS, Op, Undone, Why};
 
@@ -84,17 +84,15 @@ impl Inner {
         let theirs = !self.own.has(leaving.session);
         for _ in 0..TRIES {
             let seen = self.look("release", name).await?;
-            let Some(stand) = seen.stands().into_iter().find(|stand| leaving.is(stand)) else {
+            if !seen.stands().iter().any(|stand| leaving.is(stand)) {
                 return self.give_back(name, &seen, leaving).await;
-            };
+            }
             let upset = theirs.then_some(leaving.session);
             let planned = plan(&seen, &self.keys, name, Some(leaving));
             let done = match self.carry_out("release", name, planned, upset).await {
-                // It goes all the same; the first in line takes the lock when it can be had.
                 Err(undone) if undone.is(&Why::Delayed) => {
-                    let ops =
-                        stand.spot.into_iter().flat_map(|spot| Op::remove(&spot.key, spot.index)).collect();
-                    self.carry_out("release", name, Plan { ops, ..Plan::default() }, upset).await
+                    let planned = without_heir(&seen, &self.keys, name, leaving);
+                    self.carry_out("release", name, planned, upset).await
                 }
                 done => done,
             };

@@ -87,20 +87,38 @@ pub(crate) fn plan(seen: &Seen, keys: &Keys, name: &Name, leaving: Option<Leavin
             plan.ops.extend(seen.lock.as_ref().map(|lock| Op::unchanged(&keys.lock(name), lock.index)));
         }
     }
-    if let Some(stand) = &gone {
-        let doubles = seen.doubles.iter().filter(|_| stand.spot.is_none());
-        plan.ops
-            .extend(stand.spot.into_iter().chain(doubles).flat_map(|spot| Op::remove(&spot.key, spot.index)));
-    }
     if let Some(leaving) = leaving {
-        for told in concerned(&staying[goes.unwrap_or(0)..]) {
-            plan.ring(told, key(leaving.session, leaving.claim));
-        }
+        plan.see_off(seen, gone.as_ref(), leaving, &staying[goes.unwrap_or(0)..]);
     }
     plan
 }
 
+/// What must be done if this one goes while Consul gives the lock to nobody: the first in line takes it when it can.
+pub(crate) fn without_heir(seen: &Seen, keys: &Keys, name: &Name, leaving: Leaving<'_>) -> Plan {
+    let all = seen.stands();
+    let goes = all.iter().position(|stand| leaving.is(stand));
+    let gone = goes.map(|at| all[at]);
+    let mut plan = Plan::default();
+    if let (Some(holder), Some(lock)) = (gone.filter(|gone| gone.spot.is_none()), &seen.lock) {
+        plan.leave_alone(&keys.lock(name), &holder, lock);
+    }
+    plan.see_off(seen, gone.as_ref(), leaving, &all[goes.map_or(0, |at| at + 1)..]);
+    plan
+}
+
 impl Plan {
+    /// The keys of one who goes go too, but for the lock's own, and those behind are told.
+    fn see_off(&mut self, seen: &Seen, gone: Option<&Stand<'_>>, leaving: Leaving<'_>, behind: &[Stand<'_>]) {
+        if let Some(stand) = gone {
+            let doubles = seen.doubles.iter().filter(|_| stand.spot.is_none());
+            let spots = stand.spot.into_iter().chain(doubles);
+            self.ops.extend(spots.flat_map(|spot| Op::remove(&spot.key, spot.index)));
+        }
+        for told in concerned(behind) {
+            self.ring(told, key(leaving.session, leaving.claim));
+        }
+    }
+
     fn ring(&mut self, told: &Stand<'_>, key: Key) {
         if self.rings.len() < AT_ONCE || self.rings.contains_key(told.session) {
             self.rings.entry(Arc::clone(told.session)).or_default().push(key);

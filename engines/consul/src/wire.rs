@@ -339,7 +339,9 @@ impl Api {
 
     /// Does all of it or nothing, in its order; tells what was read and written.
     pub(crate) async fn transact(&self, operation: &'static str, ops: &[Op]) -> Result<Vec<Entry>, Undone> {
-        let answer = self.ask(operation, Method::PUT, "txn", json(&ops)).await.map_err(Undone::Failed)?;
+        // If it writes nothing: a leader that stood still and was replaced would answer with what was before.
+        let path = "txn?consistent";
+        let answer = self.ask(operation, Method::PUT, path, json(&ops)).await.map_err(Undone::Failed)?;
         if answer.status != StatusCode::OK && answer.status != StatusCode::CONFLICT {
             return Err(Undone::Failed(self.refuse(operation, &answer)));
         }
@@ -354,7 +356,7 @@ impl Api {
 
     /// All keys that begin so.
     pub(crate) async fn keys(&self, operation: &'static str, prefix: &str) -> Result<Vec<String>> {
-        let path = format!("kv/{}?keys", in_path(prefix));
+        let path = format!("kv/{}?keys&consistent", in_path(prefix));
         let answer = self.ask(operation, Method::GET, &path, Vec::new()).await?;
         match answer.status {
             StatusCode::NOT_FOUND => Ok(Vec::new()),

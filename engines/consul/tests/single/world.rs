@@ -133,8 +133,13 @@ pub(crate) fn ahead(standing: &Standing) -> u32 {
 
 /// How many claims stand at a lock.
 pub(crate) async fn standing(engine: &impl One, name: &str) -> usize {
-    let page = engine.page(name).await;
-    page.queues.iter().filter(|queue| queue.name.as_str() == name).map(|queue| queue.claims.len()).sum()
+    try_standing(engine, name).await.unwrap()
+}
+
+pub(crate) async fn try_standing(engine: &impl One, name: &str) -> Result<usize> {
+    let page = engine.inspect(Query { prefix: name.to_owned(), limit: 100, after: None }).await?;
+    let queues = page.queues.iter().filter(|queue| queue.name.as_str() == name);
+    Ok(queues.map(|queue| queue.claims.len()).sum())
 }
 
 /// Asks again until it is so.

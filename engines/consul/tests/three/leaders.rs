@@ -1,5 +1,6 @@
 //! What becomes of those who hold and those who wait when a leader goes, or cannot be reached.
 
+use futures_util::future::join_all;
 use leasehold_core::clock::BootClock;
 use leasehold_core::{Client, Clock, ErrorKind, Guard};
 use leasehold_testkit::consul::{Cluster, Consul as Node};
@@ -82,6 +83,25 @@ async fn a_leader_that_goes_on_after_it_was_replaced_ends_nobodys_hold() {
     assert!(held.is_valid());
     held.release().await.unwrap();
     line.all_had_it().await;
+}
+
+/// What it knows then is what was: whoever believed it would take for gone who stands in line.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_goes_on_after_it_was_replaced_tells_nobody_what_was() {
+    let cluster = Cluster::start().unwrap();
+    let leader = cluster.leader().unwrap();
+    let alone = open(&format!("consul://{}?timeout=60s", leader.addr())).await;
+    assert_eq!(standing(&alone, "r").await, 0);
+    leader.pause().unwrap();
+    let new = cluster.leader_after(leader).unwrap();
+    let holder = client(&through(new, &cluster), 30 * SECOND).await;
+    let _held = holder.mutex("r").unwrap().lock().await.unwrap();
+    // Asked while it stands still, and so the first thing that it answers.
+    let looks = join_all((0..64).map(|_| try_standing(&alone, "r")));
+    let (seen, ()) = tokio::join!(looks, async { leader.resume().unwrap() });
+    // It may say that it cannot tell.
+    assert!(seen.iter().all(|seen| matches!(seen, Ok(1) | Err(_))), "{seen:?}");
+    until("it follows", async || try_standing(&alone, "r").await.is_ok_and(|standing| standing == 1)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
