@@ -11,6 +11,7 @@ use leasehold_testkit::mariadb::MariaDb;
 use leasehold_testkit::postgres::Postgres;
 use leasehold_testkit::redis::{self, Builder, Flavour, Kind, Redis};
 use leasehold_testkit::zookeeper::{TICK, ZooKeeper};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Servers of some kind, until they are dropped.
 pub(crate) trait Servers: Send + Sync {
@@ -43,11 +44,24 @@ struct Startable {
     /// What of it is running: until the last test that uses it has ended. Tests have names of their own for their
     /// locks, so most share it.
     running: Mutex<Option<Weak<dyn Servers>>>,
+    /// How many tests may do so at a time.
+    seats: Semaphore,
 }
 
 impl Startable {
     const fn new(scheme: &'static str, many: bool, start: Start, alone: Option<Start>) -> Self {
-        Self { scheme, many, start, alone, running: Mutex::new(None) }
+        Self::for_tests(Semaphore::MAX_PERMITS, scheme, many, start, alone)
+    }
+
+    const fn for_tests(
+        at_once: usize,
+        scheme: &'static str,
+        many: bool,
+        start: Start,
+        alone: Option<Start>,
+    ) -> Self {
+        let seats = Semaphore::const_new(at_once);
+        Self { scheme, many, start, alone, running: Mutex::new(None), seats }
     }
 }
 
@@ -74,7 +88,8 @@ static ALL: [Startable; 13] = [
     Startable::new("redis+cluster", true, || redis(Kind::Cluster, Redis::builder()), Some(cluster_alone)),
     Startable::new("consul", false, || Ok(Arc::new(Consul::start()?)), None),
     Startable::new("consul+cluster", true, || Ok(Arc::new(consul::Cluster::start()?)), None),
-    Startable::new("dynamodb", false, || Ok(Arc::new(DynamoDb::start()?)), None),
+    // The stand-in has one thread, and is slow.
+    Startable::for_tests(3, "dynamodb", false, || Ok(Arc::new(DynamoDb::start()?)), None),
     Startable::new("etcd", false, || Ok(Arc::new(Etcd::start()?)), None),
     Startable::new("etcd+cluster", true, || Ok(Arc::new(etcd::Cluster::start()?)), None),
     Startable::new(
@@ -141,6 +156,11 @@ pub(crate) fn shared(engine: &str) -> io::Result<Option<Arc<dyn Servers>>> {
     Ok(Some(servers))
 }
 
+/// Waits until one more test may use the servers of this engine.
+pub(crate) async fn seat(engine: &str) -> Option<SemaphorePermit<'static>> {
+    startable(engine)?.seats.acquire().await.ok()
+}
+
 /// Whether the servers of this engine can be started for one test alone.
 pub(crate) fn can_be_alone(engine: &str) -> bool {
     startable(engine).is_some_and(|startable| startable.alone.is_some())
@@ -201,7 +221,7 @@ impl Servers for consul::Cluster {
 impl Servers for DynamoDb {
     fn url(&self) -> String {
         // As those do who would rather pay than wait.
-        format!("{}&poll=20ms", self.url())
+        format!("{}&poll=50ms", self.url())
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use leasehold::observe::Observer;
 use leasehold::{Client, Clock, Engine, EngineInfo, Env, Error, ErrorKind, Reach};
 use leasehold_testkit::{Server, TempDir, Worker};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, SemaphorePermit};
 
 use crate::probe::Probe;
 use crate::seen::Seen;
@@ -42,6 +42,7 @@ pub(crate) struct Setup {
     servers: Option<Arc<dyn Servers>>,
     /// The servers are this test's alone.
     alone: bool,
+    _seat: Option<SemaphorePermit<'static>>,
 }
 
 impl Setup {
@@ -49,6 +50,7 @@ impl Setup {
     pub(crate) async fn new(stack: &Stack, seed: u64, broken: Option<Break>, alone: bool) -> Verdict<Self> {
         let env = Env::system();
         let alone = alone && servers::can_be_alone(&stack.engine);
+        let seat = servers::seat(&stack.engine).await;
         let start = if alone { servers::for_one } else { servers::shared };
         let servers = start(&stack.engine)?;
         let dir = match stack.engine.split_once(':') {
@@ -76,6 +78,7 @@ impl Setup {
             dir,
             servers,
             alone,
+            _seat: seat,
         };
         Ok(setup)
     }

@@ -13,6 +13,7 @@ fn main() -> std::process::ExitCode {
         "postgres:temp",
         "postgres:temp+chaos=1",
         "postgres+advisory:temp",
+        "postgres+advisory:temp+chaos=1",
         "redlock:temp",
         "redlock:temp+chaos=1",
         "redis+sentinel:temp",
