@@ -31,7 +31,7 @@ fn dynamodb(url: &str, args: &SchemaDynamodbArgs) -> Result<(), Failure> {
     }
     let config = Config::from_url(parsed)?;
     if !args.apply {
-        return data(dynamodb::schema(&config).trim_end());
+        return data(dynamodb::schema(&config)?.trim_end());
     }
     runtime()?.block_on(dynamodb::create(&config, Env::system()))?;
     note(format!("the table `{}` can be used", config.table));

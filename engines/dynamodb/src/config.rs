@@ -36,6 +36,18 @@ pub struct Config {
     pub timeout: Duration,
     /// After how long without use DynamoDB may delete the item of a lock, and with it the last token; never by default.
     pub forget: Option<Duration>,
+    /// What the items look like.
+    pub layout: Layout,
+}
+
+/// What the items of a table look like.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Layout {
+    /// leasehold's own.
+    #[default]
+    Own,
+    /// So that the lock client of AWS and python-dynamodb-lock keep ours out and are kept out.
+    Aws,
 }
 
 fn refuse(message: impl Into<String>) -> Error {
@@ -64,10 +76,11 @@ impl Config {
             poll: POLL_DEFAULT,
             timeout: TIMEOUT_DEFAULT,
             forget: None,
+            layout: Layout::Own,
         }
     }
 
-    /// `dynamodb://[KEY:SECRET@]TABLE`. Options: `region`, `endpoint`, `profile`, `poll`, `timeout`, `forget`.
+    /// `dynamodb://[KEY:SECRET@]TABLE`. Options: `region`, `endpoint`, `profile`, `poll`, `timeout`, `forget`, `layout`.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] for whatever does not fit, and what would.
@@ -102,6 +115,18 @@ impl Config {
             }
             config.forget = Some(span);
         }
+        config.layout = match url.take("layout").as_deref() {
+            None => Layout::Own,
+            Some("aws") if config.forget.is_some() => {
+                return Err(refuse("with `layout=aws` items are never deleted; leave `forget` out"));
+            }
+            Some("aws") => Layout::Aws,
+            Some(other) => {
+                return Err(refuse(format!(
+                    "there is no `layout={other}`; write `layout=aws` for the items of AWS's lock client, or leave it out"
+                )));
+            }
+        };
         url.done()?;
         Ok(config)
     }
@@ -220,6 +245,8 @@ mod tests {
             "dynamodb://locks?poll=1ms",
             "dynamodb://locks?timeout=0s",
             "dynamodb://locks?forget=1h",
+            "dynamodb://locks?layout=java",
+            "dynamodb://locks?layout=aws&forget=90h",
         ]
         .iter()
         .map(|url| format!("{url}: {}", parse(url).unwrap_err()))

@@ -16,7 +16,7 @@ use leasehold_core::inbox::Inbox;
 use leasehold_core::{Claim, ClaimRef, Env, Error, ErrorKind, Outcome, Result};
 use tokio::runtime::Handle;
 
-use crate::config::Config;
+use crate::config::{Config, Layout};
 use crate::http::Http;
 use crate::line::{Ask, World};
 use crate::lines::Lines;
@@ -88,10 +88,14 @@ impl DynamoDb {
     pub async fn open(config: Config, env: Env) -> Result<Self> {
         let http = Http::new(&config, env.clone())?;
         let mut info = INFO.clone();
-        info.warnings = table::check(&http, &config.table).await?;
+        let (hash, range, warnings) = table::check(&http, &config).await?;
+        info.warnings = warnings;
+        if config.layout == Layout::Aws {
+            info.tokens_rise = TokensRise::ClockAhead;
+        }
         let world = World {
             http,
-            table: Table { name: config.table, forget: config.forget },
+            table: Table { name: config.table, hash, range, layout: config.layout, forget: config.forget },
             inbox: Inbox::default(),
             poll: config.poll,
             env,

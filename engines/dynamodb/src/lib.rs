@@ -1,5 +1,6 @@
 #![doc = include_str!("docs.md")]
 
+mod aws;
 mod config;
 mod engine;
 mod failure;
@@ -12,6 +13,6 @@ mod table;
 mod view;
 mod wire;
 
-pub use config::Config;
+pub use config::{Config, Layout};
 pub use engine::{DynamoDb, info};
 pub use table::{create, schema};

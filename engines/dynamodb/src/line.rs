@@ -82,14 +82,14 @@ impl World {
     async fn read(&self, operation: &'static str, name: &Name) -> Result<Item> {
         let answer = self.http.ask("GetItem", &self.table.get(name)).await.map_err(plain)?;
         match answer.get("Item") {
-            Some(item) => item_of(operation, name, item),
+            Some(item) => self.item_of(operation, name, item),
             None => Ok(Item::default()),
         }
     }
-}
 
-fn item_of(operation: &'static str, name: &Name, value: &Value) -> Result<Item> {
-    Item::read(value).map_err(|why| failure::not_ours(operation, name.as_str(), why))
+    pub(crate) fn item_of(&self, operation: &'static str, name: &Name, value: &Value) -> Result<Item> {
+        self.table.read(value).map_err(|why| failure::not_ours(operation, name.as_str(), why))
+    }
 }
 
 /// One lock.
@@ -276,7 +276,13 @@ impl Line {
             }
         };
         record.token = Some(token);
-        let item = Item { revision, token: token.get(), capacity: claim.capacity, claims: vec![record] };
+        let item = Item {
+            revision,
+            token: token.get(),
+            capacity: claim.capacity,
+            claims: vec![record],
+            other: None,
+        };
         self.learn(world, &item, &asks);
         Ok(Entered::Held(Standing::Held { token, ttl: claim.ttl }, item))
     }
@@ -292,7 +298,7 @@ impl Line {
         let found = match world.http.ask("UpdateItem", request).await {
             Ok(answer) => return Ok(Written::Yes(answer)),
             Err(Fault::Again(error) | Fault::Failed(error)) => return Err(error),
-            Err(Fault::Condition(Some(found))) => item_of(operation, &self.name, &found)?,
+            Err(Fault::Condition(Some(found))) => world.item_of(operation, &self.name, &found)?,
             // Not every server says what is there. That nothing was written is not yet known, either: this may be the
             // answer to a repetition.
             Err(Fault::Condition(None)) => world
@@ -311,10 +317,14 @@ impl Line {
     /// The rule upon what is known.
     fn plan(&self, world: &World, item: &Item, asks: &[Ask]) -> Plan {
         let (now, wall) = (world.env.now(), world.wall());
+        // Another client's lock has none of its own.
+        let wanted =
+            asks.iter().find_map(|ask| if let Ask::Join(claim) = ask { Some(claim.capacity) } else { None });
+        let capacity = if item.capacity == 0 { wanted.unwrap_or(1) } else { item.capacity };
         let mut queue = {
             let mut desk = self.desk();
             desk.sights.see(item, now);
-            queue(item, &desk.sights, now, wall)
+            queue(item, capacity, &desk.sights, now, wall)
         };
         let before: HashMap<ClaimId, (&Record, Moment)> = item
             .claims
@@ -322,7 +332,7 @@ impl Line {
             .zip(queue.entries())
             .map(|(record, entry)| (record.id, (record, entry.deadline)))
             .collect();
-        let (mut mint, mut told) = (Mint::above(item.token), Vec::new());
+        let (mut mint, mut told) = (Mint::above(world.table.last(item.token, wall)), Vec::new());
         let mut renewed = HashSet::new();
         let mut answers = Vec::with_capacity(asks.len());
         for ask in asks {
@@ -360,6 +370,7 @@ impl Line {
             revision: revision(&world.env),
             token: mint.last(),
             capacity,
+            other: item.other.clone().filter(|_| claims.first().is_some_and(Record::is_foreign)),
             claims,
         });
         Plan { answers, next }
@@ -378,12 +389,14 @@ impl Line {
         }
         let mut news = Batch::<(ClaimId, Hint)>::new();
         let mut missing = desk.waiting.clone();
+        // Another client has let go and handed over to nobody.
+        let free = item.claims.first().is_some_and(|first| first.token.is_none());
         for record in &item.claims {
             missing.remove(&record.id);
-            if let Some(token) = record.token
-                && desk.waiting.remove(&record.id)
-            {
-                news.push((record.id, Hint::Held(token)));
+            match record.token {
+                Some(token) if desk.waiting.remove(&record.id) => news.push((record.id, Hint::Held(token))),
+                None if free && desk.waiting.contains(&record.id) => news.push((record.id, Hint::Look)),
+                _ => {}
             }
         }
         for id in missing {
@@ -436,7 +449,7 @@ impl Line {
         let (now, wall) = (world.env.now(), world.wall());
         let mut desk = self.desk();
         desk.sights.see(item, now);
-        queue(item, &desk.sights, now, wall).view(now, &self.name)
+        queue(item, item.capacity.max(1), &desk.sights, now, wall).view(now, &self.name)
     }
 
     /// Reads it for an onlooker.
@@ -446,9 +459,9 @@ impl Line {
     }
 }
 
-fn queue(item: &Item, sights: &Sights, now: Moment, wall: Duration) -> Queue {
+fn queue(item: &Item, capacity: u32, sights: &Sights, now: Moment, wall: Duration) -> Queue {
     let joined = |record: &Record| now - wall.saturating_sub(Duration::from_millis(record.since));
-    Queue::from_entries(item.claims.iter().map(|record| sights.entry(record, item.capacity, joined(record))))
+    Queue::from_entries(item.claims.iter().map(|record| sights.entry(record, capacity, joined(record))))
 }
 
 fn record(entry: &Entry, beat: u64, now: Moment, since: u64) -> Record {

@@ -44,7 +44,7 @@ impl Sights {
         Entry {
             id: record.id,
             capacity,
-            weight: record.weight,
+            weight: record.weight.min(capacity),
             at_least: record.at_least,
             meta: record.meta.clone(),
             joined,

@@ -5,13 +5,17 @@ use std::time::Duration;
 use leasehold_core::{Env, Error, ErrorKind, Result};
 use serde_json::{Value, json};
 
-use crate::config::Config;
+use crate::config::{Config, Layout};
 use crate::failure::{self, Fault};
 use crate::http::{Http, plain};
 use crate::wire::{FORGET, KEY};
 
 /// The commands by which somebody who may makes the table.
-pub fn schema(config: &Config) -> String {
+///
+/// # Errors
+/// [`ErrorKind::InvalidInput`] if it is another client's to make.
+pub fn schema(config: &Config) -> Result<String> {
+    ours_to_make(config)?;
     let region = config.region.as_ref().map_or_else(String::new, |region| format!(" --region {region}"));
     let mut commands =
         format!("aws dynamodb create-table{region} --cli-input-json '{:#}'\n", to_make(config));
@@ -19,7 +23,19 @@ pub fn schema(config: &Config) -> String {
         let request = to_forget(config);
         commands += &format!("aws dynamodb update-time-to-live{region} --cli-input-json '{request:#}'\n");
     }
-    commands
+    Ok(commands)
+}
+
+fn ours_to_make(config: &Config) -> Result<()> {
+    match config.layout {
+        Layout::Own => Ok(()),
+        Layout::Aws => Err(Error::new(
+            ErrorKind::InvalidInput,
+            MAKING,
+            "with `layout=aws` the table is that of the other clients, which know what its keys are called; have one of \
+             them make it, or whoever set them up",
+        )),
+    }
 }
 
 fn to_make(config: &Config) -> Value {
@@ -41,12 +57,14 @@ fn to_forget(config: &Config) -> Value {
 /// Makes the table, unless it is there and as it must be, and waits until it can be used.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidInput`] if it is there with another key, and then it is left as it is;
+/// [`ErrorKind::InvalidInput`] if it is there with another key, and then it is left as it is, or if it is another
+/// client's to make;
 /// [`ErrorKind::Denied`] for a user who may not make it; [`ErrorKind::Unavailable`] if DynamoDB does not answer.
 ///
 /// # Cancel safety
 /// Dropped on the way, the table may have been made, and can be asked for again.
 pub async fn create(config: &Config, env: Env) -> Result<()> {
+    ours_to_make(config)?;
     let http = Http::new(config, env)?;
     match http.ask("CreateTable", &to_make(config)).await {
         Ok(_) => {}
@@ -57,7 +75,7 @@ pub async fn create(config: &Config, env: Env) -> Result<()> {
     // What has just been made is not known everywhere at once.
     let known_by = http.env.now() + KNOWN_BY;
     loop {
-        match check(&http, &config.table).await {
+        match check(&http, config).await {
             Ok(_) => break,
             Err(error)
                 if error.operation() == MAKING
@@ -85,8 +103,9 @@ const POLL: Duration = Duration::from_millis(500);
 /// The operation of whoever finds a table that is still being made.
 const MAKING: &str = "make the table";
 
-/// Whether the table is what it must be; what of its set-up puts something at risk.
-pub(crate) async fn check(http: &Http, name: &str) -> Result<Vec<String>> {
+/// Whether the table is what it must be: its keys, and what of its set-up puts something at risk.
+pub(crate) async fn check(http: &Http, config: &Config) -> Result<(String, Option<String>, Vec<String>)> {
+    let name = &config.table;
     let answer = http.ask("DescribeTable", &json!({ "TableName": name })).await.map_err(plain)?;
     let table = &answer["Table"];
     let (Some(keys), Some(types)) = (table["KeySchema"].as_array(), table["AttributeDefinitions"].as_array())
@@ -102,16 +121,26 @@ pub(crate) async fn check(http: &Http, name: &str) -> Result<Vec<String>> {
             (word(&key["AttributeName"]), word(&key["KeyType"]), of)
         })
         .collect();
-    if !matches!(&keys[..], [(key, kind, of)] if key == KEY && kind == "HASH" && of == "S") {
+    let is_text = |(_, kind, of): &(String, String, String), what| kind == what && of == "S";
+    let fits = match (config.layout, &keys[..]) {
+        (Layout::Own, [hash]) => is_text(hash, "HASH") && hash.0 == KEY,
+        (Layout::Aws, [hash]) => is_text(hash, "HASH"),
+        (Layout::Aws, [hash, range]) => is_text(hash, "HASH") && is_text(range, "RANGE"),
+        _ => false,
+    };
+    if !fits {
         let is: Vec<String> = keys.iter().map(|(key, kind, of)| format!("`{key}` ({of}, {kind})")).collect();
+        let must = match config.layout {
+            Layout::Own => format!(
+                "and must be `{KEY}` (S, HASH) alone; it was left as it is: use another table, `leasehold schema dynamodb \
+                 --apply` makes one, or `layout=aws` if it is that of AWS's lock client"
+            ),
+            Layout::Aws => "and must be text (S, HASH), with or without a second one (S, RANGE)".to_owned(),
+        };
         return Err(Error::new(
             ErrorKind::InvalidInput,
             "connect",
-            format!(
-                "the key of the table `{name}` is {}, and must be `{KEY}` (S, HASH) alone; it was left as it is: use \
-                 another table, `leasehold schema dynamodb --apply` makes one",
-                is.join(" and ")
-            ),
+            format!("the key of the table `{name}` is {}, {must}", is.join(" and ")),
         ));
     }
     match table["TableStatus"].as_str() {
@@ -123,7 +152,10 @@ pub(crate) async fn check(http: &Http, name: &str) -> Result<Vec<String>> {
             "connect",
             format!("the table `{name}` is being deleted"),
         )),
-        _ => Ok(warnings(table)),
+        _ => {
+            let mut keys = keys.into_iter().map(|(key, ..)| key);
+            Ok((keys.next().unwrap_or_default(), keys.next(), warnings(table)))
+        }
     }
 }
 

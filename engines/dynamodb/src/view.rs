@@ -6,7 +6,6 @@ use leasehold_core::{Name, Result};
 use crate::engine::Inner;
 use crate::failure;
 use crate::http::plain;
-use crate::wire::Item;
 
 /// A page of queues. A table has no order and no index: unless one lock is asked for by its name, all of it is read.
 pub(crate) async fn page(inner: &Inner, query: &Query) -> Result<Page> {
@@ -25,13 +24,12 @@ pub(crate) async fn page(inner: &Inner, query: &Query) -> Result<Page> {
         let request = world.table.scan(&query.prefix, from.as_ref());
         let mut answer = world.http.ask("Scan", &request).await.map_err(plain)?;
         for value in answer["Items"].as_array().into_iter().flatten() {
-            let key = Item::id_of(value).map_err(|why| failure::odd("look", why))?;
-            // No name of ours.
-            let Ok(name) = Name::new(&key) else { continue };
+            let name = world.table.name_of(value).map_err(|why| failure::odd("look", why))?;
+            let Some(name) = name else { continue };
             if query.after.as_ref().is_some_and(|after| name <= *after) {
                 continue;
             }
-            let item = Item::read(value).map_err(|why| failure::not_ours("look", &key, why))?;
+            let item = world.item_of("look", &name, value)?;
             queues.extend(inner.lines.of(&name, now).show(world, &item));
         }
         from = Some(answer["LastEvaluatedKey"].take()).filter(serde_json::Value::is_object);

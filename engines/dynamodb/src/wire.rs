@@ -8,6 +8,8 @@
 //! | `capacity` | N | of the resource, while somebody stands in its queue |
 //! | `claims` | L | the queue: a map a claim; absent when it is empty |
 //! | `forget_after` | N | where the URL says `forget`: when DynamoDB may delete the item, in seconds since 1970 |
+//!
+//! With `layout=aws` also those of [`aws`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,7 +18,10 @@ use std::time::Duration;
 use leasehold_core::{ClaimId, Meta, Name, Token};
 use serde_json::{Map, Value, json};
 
-/// The key of the table.
+use crate::aws::{self, Other};
+use crate::config::Layout;
+
+/// The key of a table of ours.
 pub(crate) const KEY: &str = "lock_name";
 /// The attribute by which DynamoDB deletes what has not been used for long.
 pub(crate) const FORGET: &str = "forget_after";
@@ -32,7 +37,10 @@ pub(crate) struct Item {
     pub(crate) revision: String,
     pub(crate) token: u64,
     pub(crate) capacity: u32,
+    /// Another client that holds is the first of them.
     pub(crate) claims: Vec<Record>,
+    /// If it is another client's item.
+    pub(crate) other: Option<Other>,
 }
 
 /// A claim as it is stored.
@@ -51,7 +59,7 @@ pub(crate) struct Record {
     pub(crate) meta: Meta,
 }
 
-fn text(value: &Value, key: &'static str) -> Result<String, String> {
+pub(crate) fn text(value: &Value, key: &str) -> Result<String, String> {
     value[key]["S"].as_str().map(str::to_owned).ok_or_else(|| format!("its `{key}` is no text"))
 }
 
@@ -61,7 +69,7 @@ fn number(value: &Value, key: &'static str) -> Result<u64, String> {
 }
 
 /// An attribute that may be missing.
-fn maybe<T: Default>(
+pub(crate) fn maybe<T: Default>(
     value: &Value,
     key: &'static str,
     read: impl Fn(&Value, &'static str) -> Result<T, String>,
@@ -79,7 +87,7 @@ fn millis(span: Duration) -> u64 {
 
 impl Item {
     /// Reads what DynamoDB has.
-    pub(crate) fn read(value: &Value) -> Result<Self, String> {
+    pub(crate) fn read(value: &Value, revision: String) -> Result<Self, String> {
         let token = maybe(value, "token", number)?;
         let claims = match value.get("claims") {
             None => Vec::new(),
@@ -89,11 +97,7 @@ impl Item {
             }
         };
         let capacity = maybe(value, "capacity", small)?;
-        Ok(Self { revision: text(value, "revision")?, token, capacity, claims })
-    }
-
-    pub(crate) fn id_of(value: &Value) -> Result<String, String> {
-        text(value, KEY)
+        Ok(Self { revision, token, capacity, claims, other: None })
     }
 }
 
@@ -144,21 +148,56 @@ impl Record {
     }
 }
 
+/// The second key of locks in a table that has one; python-dynamodb-lock has it so if nothing is said.
+const NO_SORT: &str = "-";
+
 /// What requests are about.
 #[derive(Debug)]
 pub(crate) struct Table {
     pub(crate) name: String,
+    /// The attribute of the key.
+    pub(crate) hash: String,
+    /// That of the second one, in tables of other clients.
+    pub(crate) range: Option<String>,
+    pub(crate) layout: Layout,
     /// After how long without use an item may be deleted.
     pub(crate) forget: Option<Duration>,
 }
 
 impl Table {
-    fn key(name: &str) -> Value {
-        json!({ KEY: { "S": name } })
+    fn key(&self, name: &str) -> Value {
+        let mut key = json!({ &self.hash: { "S": name } });
+        if let Some(range) = &self.range {
+            key[range] = json!({ "S": NO_SORT });
+        }
+        key
+    }
+
+    /// The name of the lock whose item this is; `None` if it is none that we could have.
+    pub(crate) fn name_of(&self, value: &Value) -> Result<Option<Name>, String> {
+        let ours = self.range.as_ref().is_none_or(|range| value[range]["S"] == NO_SORT);
+        Ok(Name::new(&text(value, &self.hash)?).ok().filter(|_| ours))
+    }
+
+    /// Reads what DynamoDB has.
+    pub(crate) fn read(&self, value: &Value) -> Result<Item, String> {
+        match self.layout {
+            Layout::Own => Item::read(value, text(value, "revision")?),
+            Layout::Aws => aws::read(value),
+        }
+    }
+
+    /// The last token of an item, or what comes before the first one. Other clients take tokens away with the items
+    /// that they replace: what follows is above them as far as wall clocks go.
+    pub(crate) fn last(&self, token: u64, wall: Duration) -> u64 {
+        match self.layout {
+            Layout::Aws if token == 0 => u64::try_from(wall.as_micros()).unwrap_or(0),
+            _ => token,
+        }
     }
 
     pub(crate) fn get(&self, name: &Name) -> Value {
-        json!({ "TableName": self.name, "Key": Self::key(name.as_str()), "ConsistentRead": true })
+        json!({ "TableName": self.name, "Key": self.key(name.as_str()), "ConsistentRead": true })
     }
 
     /// Puts the first claim into a queue that is empty, whatever the last token was, and says which one this is.
@@ -170,13 +209,18 @@ impl Table {
         record: &Record,
         wall: Duration,
     ) -> Value {
-        let mut update = Update::new("attribute_not_exists(#claims)");
-        update.set("token", "if_not_exists(#token, :zero) + :one");
-        update.value("zero", json!({ "N": "0" }));
+        let mut update = Update::default();
+        update.only_if("attribute_not_exists(#claims)".into());
+        update.set("token", "if_not_exists(#token, :last) + :one");
+        update.value("last", json!({ "N": self.last(0, wall).to_string() }));
         update.value("one", json!({ "N": "1" }));
         update.put("revision", json!({ "S": revision }));
         update.put("capacity", json!({ "N": capacity.to_string() }));
         update.put("claims", json!({ "L": [record.write(Some(json!({ "S": LAST })))] }));
+        if self.layout == Layout::Aws {
+            aws::free(&mut update, &self.hash);
+            aws::tell(&mut update, revision, Some((&record.meta, record.life)));
+        }
         self.remember(&mut update, wall);
         update.request(self, name, "UPDATED_NEW")
     }
@@ -188,22 +232,30 @@ impl Table {
 
     /// Makes one state into another, unless it is a third meanwhile.
     pub(crate) fn change(&self, name: &Name, from: &Item, to: &Item, wall: Duration) -> Value {
-        let mut update = match from.revision.as_str() {
-            "" => Update::new("attribute_not_exists(#revision)"),
+        let mut update = Update::default();
+        match from.revision.as_str() {
+            "" => update.only_if("attribute_not_exists(#revision)".into()),
             seen => {
-                let mut update = Update::new("#revision = :seen");
                 update.value("seen", json!({ "S": seen }));
-                update
+                update.only_if("#revision = :seen".into());
             }
-        };
+        }
+        if self.layout == Layout::Aws {
+            aws::unchanged(&mut update, from, &self.hash);
+            // In another client's item only the queue is ours.
+            if to.other.is_none() {
+                aws::tell(&mut update, &to.revision, aws::holder_of(&to.claims));
+            }
+        }
         update.put("revision", json!({ "S": to.revision }));
         update.put("token", json!({ "N": to.token.to_string() }));
-        if to.claims.is_empty() {
+        let ours = to.claims.iter().filter(|record| !record.is_foreign());
+        let claims: Vec<Value> = ours.map(|record| record.write(None)).collect();
+        if claims.is_empty() {
             update.remove("claims");
             update.remove("capacity");
         } else {
             update.put("capacity", json!({ "N": to.capacity.to_string() }));
-            let claims: Vec<Value> = to.claims.iter().map(|record| record.write(None)).collect();
             update.put("claims", json!({ "L": claims }));
         }
         self.remember(&mut update, wall);
@@ -218,15 +270,19 @@ impl Table {
 
     /// A page of all items whose names begin so and in whose queues somebody stands.
     pub(crate) fn scan(&self, prefix: &str, from: Option<&Value>) -> Value {
+        let (filter, attribute) = match self.layout {
+            Layout::Own => ("attribute_exists(#held)", "claims"),
+            Layout::Aws => ("attribute_not_exists(#held)", aws::RELEASED),
+        };
         let mut scan = json!({
             "TableName": self.name,
             "ConsistentRead": true,
-            "FilterExpression": "attribute_exists(#claims)",
-            "ExpressionAttributeNames": { "#claims": "claims" },
+            "FilterExpression": filter,
+            "ExpressionAttributeNames": { "#held": attribute },
         });
         if !prefix.is_empty() {
-            scan["FilterExpression"] = json!("attribute_exists(#claims) AND begins_with(#key, :prefix)");
-            scan["ExpressionAttributeNames"]["#key"] = json!(KEY);
+            scan["FilterExpression"] = json!(format!("{filter} AND begins_with(#key, :prefix)"));
+            scan["ExpressionAttributeNames"]["#key"] = json!(self.hash);
             scan["ExpressionAttributeValues"] = json!({ ":prefix": { "S": prefix } });
         }
         if let Some(from) = from {
@@ -237,25 +293,30 @@ impl Table {
 }
 
 /// An `UpdateItem` in the making.
-struct Update {
-    condition: &'static str,
+#[derive(Default)]
+pub(crate) struct Update {
+    /// All of these.
+    conditions: Vec<String>,
     set: Vec<String>,
     remove: Vec<String>,
-    names: HashMap<String, &'static str>,
+    names: HashMap<String, String>,
     values: Map<String, Value>,
 }
 
 impl Update {
-    fn new(condition: &'static str) -> Self {
-        let (set, remove, names, values) = Default::default();
-        Self { condition, set, remove, names, values }
+    pub(crate) fn only_if(&mut self, condition: String) {
+        self.conditions.push(condition);
     }
 
-    fn name(&mut self, attribute: &'static str) {
-        self.names.insert(format!("#{attribute}"), attribute);
+    pub(crate) fn name(&mut self, attribute: &'static str) {
+        self.name_as(attribute, attribute);
     }
 
-    fn value(&mut self, placeholder: &str, value: Value) {
+    pub(crate) fn name_as(&mut self, placeholder: &str, attribute: &str) {
+        self.names.insert(format!("#{placeholder}"), attribute.to_owned());
+    }
+
+    pub(crate) fn value(&mut self, placeholder: &str, value: Value) {
         self.values.insert(format!(":{placeholder}"), value);
     }
 
@@ -264,12 +325,12 @@ impl Update {
         self.set.push(format!("#{attribute} = {to}"));
     }
 
-    fn put(&mut self, attribute: &'static str, value: Value) {
+    pub(crate) fn put(&mut self, attribute: &'static str, value: Value) {
         self.set(attribute, &format!(":{attribute}"));
         self.value(attribute, value);
     }
 
-    fn remove(&mut self, attribute: &'static str) {
+    pub(crate) fn remove(&mut self, attribute: &'static str) {
         self.name(attribute);
         self.remove.push(format!("#{attribute}"));
     }
@@ -282,9 +343,9 @@ impl Update {
         }
         json!({
             "TableName": table.name,
-            "Key": Table::key(name.as_str()),
+            "Key": table.key(name.as_str()),
             "UpdateExpression": expression,
-            "ConditionExpression": self.condition,
+            "ConditionExpression": self.conditions.join(" AND "),
             "ExpressionAttributeNames": self.names,
             "ExpressionAttributeValues": self.values,
             "ReturnValues": returns,
@@ -299,7 +360,8 @@ mod tests {
 
     #[test]
     fn an_item_is_read_as_it_was_written() {
-        let table = Table { name: "locks".into(), forget: None };
+        let table =
+            Table { name: "locks".into(), hash: KEY.into(), range: None, layout: Layout::Own, forget: None };
         let claim = |id: u128, token: u32| Record {
             id: ClaimId(id),
             weight: 3,
@@ -316,22 +378,25 @@ mod tests {
             token: 2,
             capacity: 5,
             claims: [(1u128, 2u32), (2, 0)].map(|(id, token)| claim(id, token)).into(),
+            other: None,
         };
         let request = table.change(&Name::new("n").unwrap(), &Item::default(), &item, Duration::ZERO);
         let values = request["ExpressionAttributeValues"].as_object().unwrap();
         let stored = values.iter().map(|(key, value)| (key[1..].to_owned(), value.clone())).collect();
-        assert_eq!(Item::read(&Value::Object(stored)).unwrap(), item);
+        assert_eq!(table.read(&Value::Object(stored)).unwrap(), item);
     }
 
     #[test]
     fn what_is_not_ours_is_told() {
+        let table =
+            Table { name: "locks".into(), hash: KEY.into(), range: None, layout: Layout::Own, forget: None };
         for odd in [
             json!({}),
             json!({ "revision": { "N": "1" } }),
             json!({ "revision": { "S": "r" }, "claims": { "S": "none" } }),
             json!({ "revision": { "S": "r" }, "claims": { "L": [{ "M": { "id": { "S": "x" } } }] } }),
         ] {
-            Item::read(&odd).unwrap_err();
+            table.read(&odd).unwrap_err();
         }
     }
 }

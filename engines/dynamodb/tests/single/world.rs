@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use leasehold_core::claim::{Leave, Manner};
 use leasehold_core::url::EngineUrl;
-use leasehold_core::{Claim, ClaimId, Engine, Env, Meta, Name, Query, Refresh, Result, Standing, Token};
+use leasehold_core::{
+    Claim, ClaimId, Client, Engine, Env, Meta, Name, Query, Refresh, Result, Standing, Token,
+};
 use leasehold_dynamodb::{Config, DynamoDb};
 
 /// A TTL that no test outlives.
@@ -19,6 +21,11 @@ pub(crate) async fn try_open(url: &str) -> Result<DynamoDb> {
 
 pub(crate) async fn open(url: &str) -> DynamoDb {
     try_open(url).await.unwrap()
+}
+
+/// A client of an engine of its own.
+pub(crate) async fn client(url: &str, ttl: Duration) -> Client {
+    Client::builder(open(url).await).ttl(ttl).spawn().unwrap()
 }
 
 /// A claim to all of a mutex, for an hour.
