@@ -59,6 +59,8 @@ pub(crate) enum Start {
     Mariadb,
     /// One PostgreSQL
     Postgres,
+    /// The same for locks of sessions
+    Advisory,
     /// One Redis
     Redis,
     /// One Valkey

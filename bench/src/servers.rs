@@ -42,6 +42,9 @@ impl Servers {
             Start::Consul => Ok(Self::running(Consul::start()?, Consul::url)),
             Start::Consul3 => Ok(Self::running(consul::Cluster::start()?, consul::Cluster::url)),
             Start::Mariadb => Ok(Self::running(MariaDb::builder().durable().start()?, MariaDb::url)),
+            Start::Advisory => Ok(Self::running(Postgres::builder().start()?, |server| {
+                server.url().replacen("postgres:", "postgres+advisory:", 1)
+            })),
             Start::Postgres => Ok(Self::running(Postgres::builder().durable().start()?, Postgres::url)),
         }
     }

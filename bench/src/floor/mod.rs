@@ -1,5 +1,6 @@
 //! Floors: the bare client's commands for an engine, with nothing of ours around them.
 
+mod advisory;
 mod consul;
 pub(crate) mod etcd;
 mod memory;
@@ -38,6 +39,7 @@ pub fn of(site: &Site<'_>, case: Case) -> Result<Option<Entrant>> {
         ("zookeeper", Case::Pair | Case::Handoff) => zookeeper::of(site, case),
         ("mysql" | "mariadb", Case::Pair | Case::Handoff) => Some(mysql::entrant(site)?),
         ("postgres", Case::Pair | Case::Handoff) => Some(postgres::entrant(site)?),
+        ("postgres+advisory", Case::Pair | Case::Handoff) => Some(advisory::entrant(site, case)?),
         (_, Case::Pair | Case::Handoff) => redis::of(site, case)?,
     })
 }
