@@ -77,11 +77,12 @@ impl Inner {
                 Err(_) => PAUSE,
             };
             let clock = &self.world.env.clock;
+            let full = self.pool.seats.available_permits() == 0;
             let over = tokio::select! {
                 () = pursuit.over.notified() => true,
                 () = clock.sleep_until(clock.now() + pause) => false,
                 // A session has become free.
-                Ok(_) = self.pool.seats.acquire(), if pause == LOOK => false,
+                Ok(_) = self.pool.seats.acquire(), if full => false,
             };
             if over {
                 break self.abandon(key);
@@ -96,21 +97,28 @@ impl Inner {
         desk.next(key)
     }
 
+    /// A session to wait with, unless all are in use or the server takes no more.
+    async fn waiter(self: &Arc<Self>) -> Option<(Arc<Link>, OwnedSemaphorePermit)> {
+        let seat = Arc::clone(&self.pool.seats).try_acquire_owned().ok()?;
+        let link = match self.pool.take() {
+            Some(link) => link,
+            None => {
+                let connection = self.world.connect().await.ok()?;
+                Arc::new(Link::on(connection, &self.world, &Arc::downgrade(self)).await.ok()?)
+            }
+        };
+        Some((link, seat))
+    }
+
     async fn try_catch(self: &Arc<Self>, key: Key, pursuit: &Pursuit) -> Result<Try> {
         let fail = |e| failure::request("join", &self.world.place, e);
-        let Ok(seat) = Arc::clone(&self.pool.seats).try_acquire_owned() else {
+        let Some((link, seat)) = self.waiter().await else {
             let main = self.main(self.longest()).await?;
             let token = self.try_on(&main, key, pursuit.shared).await?;
             return Ok(match token {
                 Some(token) => Try::Caught(Grip { link: main, shared: pursuit.shared, seat: None }, token),
                 None => Try::Busy,
             });
-        };
-        let link = match self.pool.take() {
-            Some(link) => link,
-            None => {
-                Arc::new(Link::on(self.world.connect().await?, &self.world, &Arc::downgrade(self)).await?)
-            }
         };
         link.keep(self.longest()).await.map_err(fail)?;
         {

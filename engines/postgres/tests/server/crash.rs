@@ -76,6 +76,30 @@ async fn a_restart_during_a_hold_loses_nothing() {
 }
 
 #[tokio::test]
+async fn after_a_fail_over_who_holds_and_who_waits_go_on_at_the_new_primary() {
+    let primary = Server::start().unwrap();
+    let standby = Server::builder().start_standby_of(&primary).unwrap();
+    let both = primary.url().replace('@', &format!("@{},", standby.addr()));
+    let locks = client(&both, 30 * SECOND).await;
+    let guard = locks.mutex("m").unwrap().lock().await.unwrap();
+    let mutex = locks.mutex("m").unwrap();
+    let waits = tokio::spawn(async move { mutex.lock().await });
+    // As with a synchronous standby: it has what was answered.
+    while standby.sql("SELECT count(*) FROM leasehold_claim").unwrap() != "2" {
+        tokio::task::yield_now().await;
+    }
+    primary.kill().unwrap();
+    assert_eq!(standby.sql("SELECT pg_promote()").unwrap(), "t");
+    assert!(guard.is_valid());
+    let held = guard.token();
+    // Asked again for as long as it takes: the first answer is that there is no connection any more.
+    within("there is a primary again", guard.release()).await.ok();
+    let next = within("the next one gets it", waits).await.unwrap().unwrap();
+    assert!(next.token() > held, "{} after {held}", next.token());
+    assert_eq!(standby.sql("SELECT count(*) FROM leasehold_claim").unwrap(), "1");
+}
+
+#[tokio::test]
 async fn a_paused_database_is_a_late_one() {
     let server = Server::start().unwrap();
     let engine = open(&format!("{}?timeout=300ms", server.url())).await;

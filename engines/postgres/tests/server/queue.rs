@@ -73,6 +73,35 @@ async fn a_row_that_somebody_keeps_is_in_nobody_elses_way() {
     assert_eq!(ahead(&engine.join_one(claim("kept", 11)).await), 1);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deadlock_is_undone_and_the_same_claim_is_asked_for_again() {
+    // Whoever has waited for so long looks for one, and is its victim; the other one here looks much later.
+    let server = Server::builder().option("deadlock_timeout", "100ms").start().unwrap();
+    let engine = Arc::new(open(&server.url()).await);
+    token(&engine.join_one(claim("kept", 1)).await);
+    // Keeps the row that we are about to wait for, and waits for what we have while we do.
+    let crossing = "SET deadlock_timeout = '10min'; BEGIN;
+        SELECT 1 FROM distributed_locks WHERE lock_name = 'kept' FOR UPDATE;
+        DO $$ BEGIN
+            WHILE NOT EXISTS (SELECT FROM pg_locks WHERE NOT granted) LOOP PERFORM pg_sleep(0.01); END LOOP;
+        END $$;
+        SELECT pg_advisory_xact_lock(7810774602817235315); COMMIT";
+    let answer = std::thread::scope(|scope| {
+        let crossed = scope.spawn(|| server.sql(crossing));
+        let waits = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SET deadlock%' AND wait_event = 'PgSleep'";
+        while server.sql(waits).unwrap() != "1" {}
+        let (runtime, engine) = (tokio::runtime::Handle::current(), engine.clone());
+        let asked = scope.spawn(move || runtime.block_on(engine.join_one(claim("kept", 11))));
+        let answer = asked.join().unwrap();
+        crossed.join().unwrap().unwrap();
+        answer
+    });
+    assert_eq!(ahead(&answer), 1);
+    let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+    // It is counted a little later.
+    while server.sql(deadlocks).unwrap() != "1" {}
+}
+
 #[tokio::test]
 async fn a_thousand_hold_and_a_thousand_wait_on_few_connections() {
     let server = Server::start().unwrap();

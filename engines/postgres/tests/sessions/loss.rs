@@ -32,23 +32,53 @@ async fn who_holds_by_a_session_that_is_ended_hears_of_it_at_once() {
 }
 
 #[tokio::test]
-async fn after_the_server_was_killed_tokens_go_on_above() {
+async fn who_held_when_the_server_was_killed_hears_of_it_and_tokens_go_on_above() {
+    const LOCKS: u128 = 200;
     let server = Server::builder().durable().start().unwrap();
-    let engine = open(&url(&server)).await;
-    let mut last = token(&engine.join_one(claim("m", 1)).await);
-    for id in 2..100 {
-        let standing = engine.join_one(claim(&format!("m{id}"), id)).await;
-        assert!(token(&standing) > last);
-        last = token(&standing);
+    let (engine, other) = (open(&url(&server)).await, open(&url(&server)).await);
+    let name = |id: u128| format!("m{id}");
+    let mut last = None;
+    for id in 0..LOCKS {
+        let token = Some(token(&engine.join_one(claim(&name(id), 1 + id)).await));
+        assert!(token > last);
+        last = token;
+        ahead(&other.join_one(claim(&name(id), 1001 + id)).await);
     }
     server.kill().unwrap();
-    within("the loss is heard of", async {
-        while ask(async || engine.try_refresh(&key("m", 1), 30 * SECOND).await).await != Standing::Gone {}
-    })
-    .await;
+    // No lock outlives the server, so nobody may hold any when it is there again.
+    for id in 0..LOCKS {
+        within("the loss is heard of", async {
+            let claim = key(&name(id), 1 + id);
+            while ask(async || engine.try_refresh(&claim, 30 * SECOND).await).await != Standing::Gone {}
+        })
+        .await;
+    }
     server.restart().unwrap();
-    let standing = ask(async || engine.try_join(claim("m", 200)).await).await;
-    assert!(token(&standing) > last);
+    let newcomer = open(&url(&server)).await;
+    for id in 0..LOCKS {
+        // Those that waited have not been heard of since.
+        let standing = ask(async || newcomer.try_join(claim(&name(id), 2001 + id)).await).await;
+        assert!(Some(token(&standing)) > last, "{standing:?} after {last:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_servers_clock_ends_no_hold_and_tokens_rise_over_it() {
+    for hour in [3600.0, -3600.0] {
+        let server = Server::builder().fake_clock().start().unwrap();
+        let (engine, other) = (open(&url(&server)).await, open(&url(&server)).await);
+        let first = token(&engine.join_one(claim("m", 1)).await);
+        server.shift_clock(hour).unwrap();
+        ahead(&other.join_one(claim("m", 2)).await);
+        assert_eq!(token(&engine.look(&key("m", 1)).await), first);
+        engine.release(&key("m", 1)).await;
+        other.release(&key("m", 2)).await;
+        let second = token(&ask(async || other.try_join(claim("m", 3)).await).await);
+        assert!(second > first, "{second} after {first}");
+        let later = open(&url(&server)).await;
+        let third = token(&later.join_one(claim("n", 4)).await);
+        assert!(third > second, "{third} after {second}");
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! What cannot be used is refused, with what to do about it.
 
-use leasehold_core::ErrorKind;
+use leasehold_core::{Engine, ErrorKind, Standing};
 use leasehold_testkit::postgres::{Pooler, Postgres as Server};
 
 use crate::world::{claim, key, share, token};
@@ -27,6 +27,28 @@ async fn wrong_passwords_and_standbys_are_refused() {
     let primary = Server::start().unwrap();
     let standby = Server::builder().start_standby_of(&primary).unwrap();
     insta::assert_snapshot!("standby", refused(&standby, &standby.url()).await);
+}
+
+#[tokio::test]
+async fn a_limit_of_connections_is_named() {
+    let options =
+        [("max_connections", "4"), ("superuser_reserved_connections", "0"), ("max_wal_senders", "0")];
+    let builder = options.iter().fold(Server::builder(), |b, (name, value)| b.option(name, value));
+    let server = builder.start().unwrap();
+    let (one, two) = (open(&url(&server)).await, open(&url(&server)).await);
+    let said = refused(&server, &server.url()).await;
+    assert!(said.contains("the database takes no more connections"), "{said}");
+    // None is left to wait with: those who wait look.
+    token(&one.join_one(claim("m", 1)).await);
+    let (mutex, waiting) = (key("m", 2), claim("m", 2));
+    crate::world::ahead(&two.join_one(waiting).await);
+    let hints = two.watch(&mutex);
+    one.release(&key("m", 1)).await;
+    crate::world::within("it looks", async {
+        while !matches!(two.look(&mutex).await, Standing::Held { .. }) {}
+    })
+    .await;
+    drop(hints);
 }
 
 #[tokio::test]
