@@ -5,6 +5,7 @@ mod config;
 mod ears;
 mod engine;
 mod failure;
+pub mod getlock;
 mod lane;
 mod schema;
 mod shape;

@@ -52,7 +52,8 @@ pub(crate) async fn prepare(conn: &mut Conn, place: &str) -> Result<Found> {
             "the server takes no writes: it is a replica, or set to read-only; name the one that takes them";
         return Err(refuse(ErrorKind::Unavailable, message.to_owned()));
     }
-    if is_too_old(&version) {
+    // Before these, rows could not be skipped that somebody else has locked.
+    if is_before(&version, (10, 6, 0), (8, 0, 1)) {
         let message = format!("leasehold needs MySQL 8.0.1 or MariaDB 10.6, or later; this is {version}");
         return Err(refuse(ErrorKind::Unsupported, message));
     }
@@ -136,12 +137,12 @@ async fn one(conn: &mut Conn, query: &str) -> std::result::Result<Row, Cause> {
     conn.query_first(query).await?.ok_or_else(|| Cause::Other("it did not answer".into()))
 }
 
-/// Before rows could be skipped that somebody else has locked.
-fn is_too_old(version: &str) -> bool {
+/// Whether a server is older than this release of MariaDB, or of MySQL.
+pub(crate) fn is_before(version: &str, mariadb: (u32, u32, u32), mysql: (u32, u32, u32)) -> bool {
     let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0u32));
     let mut next = || numbers.next().unwrap_or_default();
     let version_of = (next(), next(), next());
-    version_of < if version.contains("MariaDB") { (10, 6, 0) } else { (8, 0, 1) }
+    version_of < if version.contains("MariaDB") { mariadb } else { mysql }
 }
 
 #[cfg(test)]
@@ -159,12 +160,12 @@ mod tests {
     #[test]
     fn old_servers_are_known_by_their_version() {
         for old in ["5.7.44-log", "8.0.0-dmr", "10.5.29-MariaDB-1", "5.5.68-MariaDB"] {
-            assert!(is_too_old(old), "{old}");
+            assert!(is_before(old, (10, 6, 0), (8, 0, 1)), "{old}");
         }
         for new in
             ["8.0.1", "8.4.7", "9.5.0", "10.6.0-MariaDB", "10.11.19-MariaDB-0+deb12u1", "12.1.2-MariaDB-log"]
         {
-            assert!(!is_too_old(new), "{new}");
+            assert!(!is_before(new, (10, 6, 0), (8, 0, 1)), "{new}");
         }
     }
 }

@@ -1,0 +1,147 @@
+//! Waiting in the server: a session that waits can do nothing else, so it holds nothing, and what it gets it keeps.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use leasehold_core::{Result, Token};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::getlock::Inner;
+use crate::getlock::desk::{Act, Grip, Pursuit};
+use crate::getlock::link::{Ask, Link};
+use crate::getlock::name::Key;
+
+/// How often those look for whom no session is left to wait with.
+const LOOK: Duration = Duration::from_millis(250);
+/// The pause after a session that waited was lost.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The sessions that wait, and hold what they have waited for.
+pub(super) struct Pool {
+    seats: Arc<Semaphore>,
+    idle: Mutex<Vec<Arc<Link>>>,
+}
+
+impl Pool {
+    pub(super) fn new(size: usize) -> Self {
+        Self { seats: Arc::new(Semaphore::new(size)), idle: Mutex::default() }
+    }
+
+    /// A session that holds nothing. The server ends it if it is not used again for long.
+    pub(super) fn give(&self, link: Arc<Link>, seat: OwnedSemaphorePermit) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(link);
+        drop(seat);
+    }
+
+    fn take(&self) -> Option<Arc<Link>> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        std::iter::from_fn(|| idle.pop()).find(|link| !link.is_over())
+    }
+}
+
+/// How a try to get a key has ended.
+enum Try {
+    Caught(Grip, Token),
+    Busy,
+    /// Nobody needs it any more.
+    Over,
+}
+
+impl Inner {
+    /// Waits for a key until it is had or nobody needs it any more.
+    pub(super) async fn pursue(self: &Arc<Self>, key: Key, pursuit: Arc<Pursuit>) {
+        let next = loop {
+            if self.closed.load(std::sync::atomic::Ordering::Acquire) {
+                return;
+            }
+            let pause = match self.try_catch(&key, &pursuit).await {
+                Ok(Try::Caught(grip, token)) => {
+                    let caught = self.desk().caught(&key, (grip, token), self.place.env.now());
+                    match caught {
+                        Ok(Some((id, hint))) => {
+                            self.place.inbox.deliver(id, hint);
+                            break self.desk().next(key);
+                        }
+                        Ok(None) => break self.desk().next(key),
+                        Err(grip) => {
+                            drop(self.let_go(key.clone(), grip).await);
+                            break self.abandon(key);
+                        }
+                    }
+                }
+                Ok(Try::Over) => break self.abandon(key),
+                Ok(Try::Busy) => LOOK,
+                Err(_) => PAUSE,
+            };
+            let clock = &self.place.env.clock;
+            let over = tokio::select! {
+                () = pursuit.over.notified() => true,
+                () = clock.sleep_until(clock.now() + pause) => false,
+                // A session has become free.
+                Ok(_) = self.pool.seats.acquire(), if pause == LOOK => false,
+            };
+            if over {
+                break self.abandon(key);
+            }
+        };
+        self.follow(next);
+    }
+
+    fn abandon(&self, key: Key) -> Option<Act> {
+        let mut desk = self.desk();
+        desk.abandoned(&key);
+        desk.next(key)
+    }
+
+    async fn try_catch(self: &Arc<Self>, key: &Key, pursuit: &Pursuit) -> Result<Try> {
+        let Ok(seat) = Arc::clone(&self.pool.seats).try_acquire_owned() else {
+            let main = self.main(self.longest()).await?;
+            let taken = main.ask(Ask { free: None, take: Some(key.clone()) }).await?;
+            return Ok(match taken.token {
+                Some(token) => Try::Caught(Grip { link: main, seat: None }, token),
+                None => Try::Busy,
+            });
+        };
+        let link = match self.pool.take() {
+            Some(link) => link,
+            None => self.open().await?,
+        };
+        link.keep(self.longest()).await?;
+        {
+            let waiting = link.lock(key);
+            tokio::pin!(waiting);
+            tokio::select! {
+                biased;
+                waited = &mut waiting => {
+                    if !waited? {
+                        link.give_up();
+                        return Ok(Try::Busy);
+                    }
+                }
+                () = pursuit.over.notified() => {
+                    // Ending the wait alone might come when it is over, and end what is asked next.
+                    let killed = self.place.in_time(async { self.side().await?.kill(&link).await }).await;
+                    if !matches!(killed, Some(Ok(()))) {
+                        // Nobody hears of it when it gets the key, but the server when it answers.
+                        self.retire();
+                    }
+                    link.give_up();
+                    return Ok(Try::Over);
+                }
+            }
+        }
+        // Only an answer to what is asked now tells how long the server keeps the session from now on.
+        match link.draw().await {
+            Ok(Some(token)) => Ok(Try::Caught(Grip { link, seat: Some(seat) }, token)),
+            // It must not keep the key.
+            Ok(None) => {
+                link.give_up();
+                Ok(Try::Busy)
+            }
+            Err(error) => {
+                link.give_up();
+                Err(error)
+            }
+        }
+    }
+}
