@@ -10,11 +10,13 @@ use leasehold_core::{Batch, Claim, Error, ErrorKind, Hint, Result, Standing};
 
 use crate::engine::Inner;
 use crate::failure;
-use crate::lane::Lane;
+use crate::lane::{Lane, Session};
 use crate::wire::{self, Item, Patience, Stands, Told};
 
 /// How often a request is made again that the database undid for the sake of another.
 const TRIES_MAX: usize = 5;
+/// So many renewals at the least go in one statement.
+const RENEWALS_MIN: usize = 8;
 /// How long those who have a row to wait for may hold up the next batch, together; the database waits for one about as long.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How often those look whom nobody tells: all where nobody listens, and the first behind another client's lock.
@@ -85,6 +87,42 @@ impl Inner {
 
     /// Asks, in the order of names.
     async fn ask(self: &Arc<Self>, items: &[Item<'_>]) -> Vec<Result<Standing>> {
+        let renewed = match self.renew(items).await {
+            Ok(renewed) => renewed,
+            Err(Trouble::OfOne(_)) => vec![None; items.len()],
+            Err(Trouble::Failed(why)) => return items.iter().map(|_| Err(why.clone())).collect(),
+        };
+        let rest: Vec<Item<'_>> =
+            items.iter().zip(&renewed).filter(|(_, done)| done.is_none()).map(|(item, _)| *item).collect();
+        let mut late = self.ask_each(&rest).await.into_iter();
+        let answers = renewed.into_iter().map(|done| done.map_or_else(|| late.next(), |done| Some(Ok(done))));
+        answers.map(|answer| answer.expect("one for each that was not renewed")).collect()
+    }
+
+    /// Renews those who hold and of whose names nothing else is asked, if there are many.
+    async fn renew(&self, items: &[Item<'_>]) -> std::result::Result<Vec<Option<Standing>>, Trouble> {
+        let mut standings = vec![None; items.len()];
+        let mut at = 0;
+        let mut asks: Vec<(usize, &Refresh)> = Vec::new();
+        for of_one in items.chunk_by(|one, other| one.name() == other.name()) {
+            if let [Item::Refresh(ask)] = of_one {
+                asks.push((at, ask));
+            }
+            at += of_one.len();
+        }
+        if asks.len() < RENEWALS_MIN {
+            return Ok(standings);
+        }
+        let mut session = self.main.session().await.map_err(Trouble::Failed)?;
+        let all: Vec<&Refresh> = asks.iter().map(|(_, ask)| *ask).collect();
+        let done = self.world.in_time(wire::renew(session.conn(), &all)).await;
+        for ((at, ask), token) in asks.into_iter().zip(self.taken_in(session, done)?) {
+            standings[at] = token.map(|token| Standing::Held { token, ttl: ask.ttl });
+        }
+        Ok(standings)
+    }
+
+    async fn ask_each(self: &Arc<Self>, items: &[Item<'_>]) -> Vec<Result<Standing>> {
         if items.is_empty() {
             return Vec::new();
         }
@@ -150,14 +188,24 @@ impl Inner {
     ) -> std::result::Result<Told, Trouble> {
         let mut session = lane.session().await.map_err(Trouble::Failed)?;
         let work = wire::work(session.conn(), self.world.peer(), patience, items);
-        let Some(done) = self.world.in_time(work).await else {
+        let done = self.world.in_time(work).await;
+        self.taken_in(session, done)
+    }
+
+    /// What came of a transaction, and its connection for the next one.
+    fn taken_in<T>(
+        &self,
+        session: Session<'_>,
+        done: Option<std::result::Result<T, mysql_async::Error>>,
+    ) -> std::result::Result<T, Trouble> {
+        let Some(done) = done else {
             return Err(Trouble::Failed(failure::late("request", &self.world.place)));
         };
         if !done.as_ref().is_err_and(failure::is_of_the_connection) {
             session.keep();
         }
         match done {
-            Ok(told) => Ok(told),
+            Ok(done) => Ok(done),
             Err(e) if failure::is_of_one(&e) => Err(Trouble::OfOne(e)),
             Err(e) => Err(Trouble::Failed(failure::request("request", &self.world.place, e))),
         }

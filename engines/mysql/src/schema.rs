@@ -52,9 +52,9 @@ pub(crate) async fn prepare(conn: &mut Conn, place: &str) -> Result<Found> {
             "the server takes no writes: it is a replica, or set to read-only; name the one that takes them";
         return Err(refuse(ErrorKind::Unavailable, message.to_owned()));
     }
-    // Before these, rows could not be skipped that somebody else has locked.
-    if is_before(&version, (10, 6, 0), (8, 0, 1)) {
-        let message = format!("leasehold needs MySQL 8.0.1 or MariaDB 10.6, or later; this is {version}");
+    // Before these, rows could not be skipped that somebody else has locked, or lists be taken for tables.
+    if is_before(&version, (10, 6, 0), (8, 0, 4)) {
+        let message = format!("leasehold needs MySQL 8.0.4 or MariaDB 10.6, or later; this is {version}");
         return Err(refuse(ErrorKind::Unsupported, message));
     }
     let mut name_max = shape::check(conn, place).await?;
@@ -160,12 +160,12 @@ mod tests {
     #[test]
     fn old_servers_are_known_by_their_version() {
         for old in ["5.7.44-log", "8.0.0-dmr", "10.5.29-MariaDB-1", "5.5.68-MariaDB"] {
-            assert!(is_before(old, (10, 6, 0), (8, 0, 1)), "{old}");
+            assert!(is_before(old, (10, 6, 0), (8, 0, 4)), "{old}");
         }
         for new in
-            ["8.0.1", "8.4.7", "9.5.0", "10.6.0-MariaDB", "10.11.19-MariaDB-0+deb12u1", "12.1.2-MariaDB-log"]
+            ["8.0.4", "8.4.7", "9.5.0", "10.6.0-MariaDB", "10.11.19-MariaDB-0+deb12u1", "12.1.2-MariaDB-log"]
         {
-            assert!(!is_before(new, (10, 6, 0), (8, 0, 1)), "{new}");
+            assert!(!is_before(new, (10, 6, 0), (8, 0, 4)), "{new}");
         }
     }
 }

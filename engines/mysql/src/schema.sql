@@ -7,6 +7,7 @@
 --   GRANT EXECUTE ON PROCEDURE leasehold_work TO USER;
 --   GRANT EXECUTE ON PROCEDURE leasehold_lock TO USER;
 --   GRANT EXECUTE ON PROCEDURE leasehold_unlock TO USER;
+--   GRANT EXECUTE ON PROCEDURE leasehold_renew TO USER;
 --   GRANT EXECUTE ON PROCEDURE leasehold_hear TO USER;
 DELIMITER ;;
 SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'
@@ -342,6 +343,38 @@ work: BEGIN
         END IF;
     END IF;
     CALL leasehold_work('release', 'skip', asker, wanted, claim, 0, 0, 0, 0, NULL, NULL);
+END
+;;
+-- Renews claims that hold alone, each of a name of its own: `[["NAME","ID",TTL],...]`, in hexadecimal digits and microseconds.
+-- Tells which it has renewed, by their place in the list. All others, for whom there is more to look at or whose row
+-- somebody else has in hand, are to be asked for by themselves.
+CREATE PROCEDURE leasehold_renew(list LONGTEXT CHARACTER SET utf8mb4)
+MODIFIES SQL DATA
+SQL SECURITY INVOKER
+BEGIN
+    DECLARE ours LONGTEXT CHARACTER SET utf8mb4;
+    DECLARE at BIGINT;
+    SELECT GROUP_CONCAT(j.nth) INTO ours
+      FROM JSON_TABLE(list, '$[*]' COLUMNS (nth FOR ORDINALITY, name VARCHAR(510) PATH '$[0]', id CHAR(32) PATH '$[1]')) j
+      STRAIGHT_JOIN distributed_locks l ON l.lock_name = UNHEX(j.name) AND l.owner_id = CONCAT('leasehold:', j.id)
+       FOR UPDATE SKIP LOCKED;
+    -- Whoever had a row before has seen an earlier time.
+    SET at = CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS SIGNED);
+    -- In whatever order these are set, they come to the same.
+    UPDATE JSON_TABLE(list, '$[*]' COLUMNS (nth FOR ORDINALITY, name VARCHAR(510) PATH '$[0]', id CHAR(32) PATH '$[1]',
+                                            ttl BIGINT PATH '$[2]')) j
+      STRAIGHT_JOIN leasehold_claim c ON c.name = UNHEX(j.name) AND c.id = UNHEX(j.id)
+      STRAIGHT_JOIN distributed_locks l ON l.lock_name = c.name
+       SET l.expires_at = FROM_UNIXTIME(GREATEST(c.deadline, at + j.ttl) * 0.000001),
+           c.deadline = GREATEST(c.deadline, at + j.ttl), c.ttl = GREATEST(c.ttl, j.ttl)
+     WHERE FIND_IN_SET(j.nth, ours) AND c.held AND NOT c.revoked
+       AND c.deadline > at AND c.deadline <= at + GREATEST(c.ttl, c.at_least);
+    SELECT j.nth, c.seq
+      FROM JSON_TABLE(list, '$[*]' COLUMNS (nth FOR ORDINALITY, name VARCHAR(510) PATH '$[0]', id CHAR(32) PATH '$[1]',
+                                            ttl BIGINT PATH '$[2]')) j
+      STRAIGHT_JOIN leasehold_claim c ON c.name = UNHEX(j.name) AND c.id = UNHEX(j.id)
+     WHERE FIND_IN_SET(j.nth, ours) AND c.held AND NOT c.revoked
+       AND c.deadline >= at + j.ttl AND c.deadline <= at + GREATEST(c.ttl, c.at_least);
 END
 ;;
 -- Waits for hand-overs that this peer is to hear of, and tells them: `ID:TOKEN ID:TOKEN ...`, or nothing if none comes in

@@ -144,6 +144,30 @@ pub(crate) async fn rows(conn: &mut Conn, sql: String) -> Result<Vec<Row>, Error
     Ok(rows)
 }
 
+/// Renews at once those of these that hold alone, each of a name of its own: the token of each that was renewed.
+pub(crate) async fn renew(conn: &mut Conn, asks: &[&Refresh]) -> Result<Vec<Option<Token>>, Error> {
+    let mut sql = "CALL leasehold_renew('[".to_owned();
+    for (at, ask) in asks.iter().enumerate() {
+        let (comma, name, id) = (if at == 0 { "" } else { "," }, hex(ask.claim.name.as_str()), ask.claim.id);
+        let _ = write!(sql, "{comma}[\"{name}\",\"{id}\",{}]", micros(ask.ttl));
+    }
+    sql.push_str("]'); COMMIT");
+    let mut tokens = vec![None; asks.len()];
+    let answer = rows(conn, sql).await;
+    if let Err(e @ Error::Server(_)) = answer {
+        // What was done before it in the same transaction.
+        conn.query_drop("ROLLBACK").await?;
+        return Err(e);
+    }
+    for row in answer? {
+        let (nth, token): (usize, u64) = (get(&row, 0)?, get(&row, 1)?);
+        if let Some(slot) = tokens.get_mut(nth.wrapping_sub(1)) {
+            *slot = Token::new(token);
+        }
+    }
+    Ok(tokens)
+}
+
 /// All that is asked of its name: mostly it is of no concern to anybody else.
 fn call_alone(sql: &mut String, me: ClaimId, item: &Item<'_>) {
     let (name, id) = (hex(item.name().as_str()), item.id());

@@ -29,7 +29,9 @@ pub(super) async fn page(inner: &Arc<Inner>, query: &Query) -> Result<Page> {
         let looking = async { inner.side().await?.who_has(&asked).await };
         let found = inner.place.in_time(looking).await;
         let found = found.unwrap_or_else(|| Err(failure::late("inspect", &inner.place.name)))?;
-        let ours: Vec<u32> = inner.links().iter().map(|link| link.id()).collect();
+        // A server that was started anew counts its sessions anew.
+        let ours: Vec<u32> =
+            inner.links().iter().filter(|link| !link.is_over()).map(|link| link.id()).collect();
         let waiting = queues.iter_mut().filter(|(_, queue)| elsewhere(queue));
         for ((_, queue), holder) in waiting.zip(found) {
             if let Some(session) = holder.filter(|session| !ours.contains(session)) {

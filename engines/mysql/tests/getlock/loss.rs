@@ -74,7 +74,7 @@ async fn tokens_rise_while_the_clock_is_set_back_and_forward() {
 #[tokio::test]
 async fn a_paused_server_is_a_late_one_and_what_came_late_is_let_go() {
     let server = Server::start().unwrap();
-    let engine = open(&format!("{}?timeout=300ms", url(&server))).await;
+    let engine = ask(async || try_open(&format!("{}?timeout=300ms", url(&server))).await).await;
     token(&engine.join_one(claim("m", 1)).await);
     server.pause().unwrap();
     let error = engine.try_join(claim("n", 2)).await.unwrap_err();

@@ -20,7 +20,7 @@ async fn a_user_who_may_not_make_tables_is_told_what_to_have_made() {
         .filter_map(|line| line.strip_prefix("--   GRANT"))
         .map(|rest| format!("GRANT{rest}").replace("USER", "guest"))
         .collect();
-    assert_eq!(grants.len(), 8);
+    assert_eq!(grants.len(), 9);
     let (work, tables): (Vec<_>, Vec<_>) = grants.into_iter().partition(|grant| grant.contains("PROCEDURE"));
     server.run(&tables.join("\n")).unwrap();
     let engine = open(&url).await;

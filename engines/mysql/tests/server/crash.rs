@@ -78,7 +78,9 @@ async fn a_restart_during_a_hold_loses_nothing() {
 #[tokio::test]
 async fn a_paused_database_is_a_late_one() {
     let server = Server::start().unwrap();
-    let engine = open(&format!("{}?timeout=300ms", server.url())).await;
+    drop(open(&server.url()).await);
+    // The tables are there, and connecting is asked for until it is fast enough.
+    let engine = ask(async || try_open(&format!("{}?timeout=300ms", server.url())).await).await;
     let first = token(&engine.join_one(claim("m", 1)).await);
     server.pause().unwrap();
     let error = engine.try_refresh(&key("m", 1), 30 * SECOND).await.unwrap_err();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use leasehold_core::claim::Manner;
 use leasehold_core::engine::{Refusal, Wakeups};
-use leasehold_core::{Client, Engine, Hint, Standing};
+use leasehold_core::{Client, Engine, Hint, Refresh, Standing};
 use leasehold_testkit::mariadb::MariaDb as Server;
 
 use crate::world::*;
@@ -131,4 +131,47 @@ async fn one_batch_is_answered_item_by_item() {
     token(joined[0].as_ref().unwrap());
     left.unwrap();
     token(&engine.join_one(claim("o", 6)).await);
+}
+
+#[tokio::test]
+async fn many_are_renewed_at_once_and_who_cannot_be_is_told_so() {
+    let server = Server::start().unwrap();
+    let (engine, other) = (open(&server.url()).await, open(&server.url()).await);
+    let name = |n: u128| format!("lock \"{n}\" \\ 🔒");
+    let claims: Vec<_> = (0..50).map(|n| claim(&name(n), 100 + n)).collect();
+    let first: Vec<_> = engine.join(&claims).await.iter().map(|held| token(held.as_ref().unwrap())).collect();
+    // One has been revoked, of one the row was deleted, one is followed by another's, one was never there.
+    engine.try_leave(&key(&name(1), 101), Manner::Revoke).await.unwrap();
+    let gone = format!("DELETE FROM distributed_locks WHERE owner_id = 'leasehold:{:032x}'", 102);
+    server.run(&gone).unwrap();
+    ahead(&other.join_one(claim(&name(3), 1000)).await);
+    let waits = claim("another", 2);
+    token(&other.join_one(claim("another", 1)).await);
+    ahead(&engine.join_one(waits.clone()).await);
+    let readers = [share("shared", 3, (1, 2)), share("shared", 4, (1, 2))];
+    for reader in engine.join(&readers).await {
+        token(&reader.unwrap());
+    }
+    let mut asked = claims.clone();
+    asked.extend(readers);
+    asked.extend([waits, claim("nowhere", 9)]);
+    let until = "SELECT COUNT(*) FROM distributed_locks WHERE expires_at > NOW(6) + INTERVAL 50 MINUTE";
+    assert_eq!(server.run(until).unwrap(), "0");
+    let asks: Vec<_> =
+        asked.iter().map(|claim| Refresh { claim: claim.key(), ttl: 3600 * SECOND, raise: None }).collect();
+    let answers: Vec<_> = engine.refresh(&asks).await.into_iter().map(Result::unwrap).collect();
+    for (n, standing) in answers.iter().take(50).enumerate() {
+        match n {
+            1 | 2 => assert_eq!(*standing, Standing::Gone, "{n}"),
+            _ => assert_eq!(token(standing), first[n], "{n}"),
+        }
+    }
+    token(&answers[50]);
+    token(&answers[51]);
+    assert_eq!(ahead(&answers[52]), 1);
+    assert_eq!(answers[53], Standing::Gone);
+    // The row of the revoked one stands until its time is over.
+    assert_eq!(server.run(until).unwrap(), "49");
+    engine.release(&key(&name(3), 103)).await;
+    assert!(token(&other.look(&key(&name(3), 1000)).await) > first[3]);
 }
