@@ -65,7 +65,7 @@ impl Startable {
     }
 }
 
-static ALL: [Startable; 13] = [
+static ALL: [Startable; 15] = [
     Startable::new(
         "redis",
         false,
@@ -96,6 +96,12 @@ static ALL: [Startable; 13] = [
         "mysql",
         false,
         || Ok(Arc::new(MariaDb::builder().option("max-connections", "600").start()?)),
+        None,
+    ),
+    Startable::new(
+        "mysql+getlock",
+        false,
+        || Ok(Arc::new(GetLocks(MariaDb::builder().option("max-connections", "1000").start()?))),
         None,
     ),
     // Every engine of every test has two connections, and each of many processes an engine.
@@ -246,6 +252,15 @@ impl Servers for Postgres {
 impl Servers for MariaDb {
     fn url(&self) -> String {
         self.url()
+    }
+}
+
+/// The same server for locks of sessions.
+struct GetLocks(MariaDb);
+
+impl Servers for GetLocks {
+    fn url(&self) -> String {
+        self.0.url().replacen("mysql:", "mysql+getlock:", 1)
     }
 }
 

@@ -10,6 +10,8 @@ fn main() -> std::process::ExitCode {
         "redis:temp+chaos=1",
         "mysql:temp",
         "mysql:temp+chaos=1",
+        "mysql+getlock:temp",
+        "mysql+getlock:temp+chaos=1",
         "postgres:temp",
         "postgres:temp+chaos=1",
         "postgres+advisory:temp",

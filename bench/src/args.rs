@@ -57,6 +57,8 @@ pub(crate) struct Args {
 pub(crate) enum Start {
     /// One MariaDB
     Mariadb,
+    /// One MariaDB, for the locks of `GET_LOCK`
+    Getlock,
     /// One PostgreSQL
     Postgres,
     /// The same for locks of sessions

@@ -45,6 +45,9 @@ impl Servers {
             Start::Advisory => Ok(Self::running(Postgres::builder().start()?, |server| {
                 server.url().replacen("postgres:", "postgres+advisory:", 1)
             })),
+            Start::Getlock => Ok(Self::running(MariaDb::start()?, |server: &MariaDb| {
+                server.url().replacen("mysql:", "mysql+getlock:", 1)
+            })),
             Start::Postgres => Ok(Self::running(Postgres::builder().durable().start()?, Postgres::url)),
         }
     }

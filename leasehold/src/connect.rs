@@ -23,6 +23,10 @@ pub const SCHEMES: &[&str] = &[
     "mysql",
     #[cfg(feature = "mysql")]
     "mariadb",
+    #[cfg(feature = "mysql")]
+    "mysql+getlock",
+    #[cfg(feature = "mysql")]
+    "mariadb+getlock",
     #[cfg(feature = "postgres")]
     "postgres",
     #[cfg(feature = "postgres")]
@@ -59,6 +63,8 @@ pub fn engines() -> Vec<EngineInfo> {
         leasehold_etcd::info().clone(),
         #[cfg(feature = "mysql")]
         leasehold_mysql::info().clone(),
+        #[cfg(feature = "mysql")]
+        leasehold_mysql::getlock::info().clone(),
         #[cfg(feature = "postgres")]
         leasehold_postgres::info().clone(),
         #[cfg(feature = "postgres")]
@@ -144,6 +150,11 @@ pub async fn open(url: &str) -> Result<Arc<dyn Engine>> {
         "mysql" | "mariadb" => {
             let config = leasehold_mysql::Config::from_url(url)?;
             Ok(Arc::new(leasehold_mysql::MySql::open(config, Env::system()).await?))
+        }
+        #[cfg(feature = "mysql")]
+        "mysql+getlock" | "mariadb+getlock" => {
+            let config = leasehold_mysql::getlock::Config::from_url(url)?;
+            Ok(Arc::new(leasehold_mysql::getlock::GetLock::open(config, Env::system()).await?))
         }
         #[cfg(feature = "postgres")]
         "postgres" | "postgresql" => {

@@ -36,6 +36,7 @@
 //! | `consul://`, `consuls://` | many machines | correctness | also against `consul lock`; feature `consul` |
 //! | `dynamodb://TABLE` | many machines | correctness | feature `dynamodb` |
 //! | `mysql://`, `mariadb://` | many machines | correctness | the table `distributed_locks`; feature `mysql` |
+//! | `mysql+getlock://`, `mariadb+getlock://` | many machines | efficiency | `GET_LOCK`, gone at once with its connection; feature `mysql` |
 //! | `postgres://` | many machines | correctness | the table `distributed_locks`; feature `postgres` |
 //! | `postgres+advisory://` | many machines | efficiency | advisory locks, gone at once with their connection; feature `postgres` |
 //! | `redis://`, `rediss://`, `redis+unix:`, `redis+sentinel://`, `redis+cluster://` | many machines | efficiency | feature `redis` |

@@ -3,6 +3,7 @@
 mod advisory;
 mod consul;
 pub(crate) mod etcd;
+mod getlock;
 mod memory;
 mod mysql;
 mod postgres;
@@ -38,6 +39,7 @@ pub fn of(site: &Site<'_>, case: Case) -> Result<Option<Entrant>> {
         }
         ("zookeeper", Case::Pair | Case::Handoff) => zookeeper::of(site, case),
         ("mysql" | "mariadb", Case::Pair | Case::Handoff) => Some(mysql::entrant(site)?),
+        ("mysql+getlock" | "mariadb+getlock", Case::Pair | Case::Handoff) => Some(getlock::entrant(site)?),
         ("postgres", Case::Pair | Case::Handoff) => Some(postgres::entrant(site)?),
         ("postgres+advisory", Case::Pair | Case::Handoff) => Some(advisory::entrant(site, case)?),
         (_, Case::Pair | Case::Handoff) => redis::of(site, case)?,

@@ -20,17 +20,22 @@ const TABLE: &str = "
     CREATE TABLE IF NOT EXISTS bare_locks (lock_name VARBINARY(255) PRIMARY KEY, owner_id VARCHAR(255) NOT NULL,
         expires_at TIMESTAMP(6) NOT NULL DEFAULT NOW(6), created_at TIMESTAMP(6) NOT NULL DEFAULT NOW(6)) ENGINE = InnoDB";
 
-fn refused(error: mysql_async::Error) -> Error {
+pub(super) fn refused(error: mysql_async::Error) -> Error {
     Error::new(ErrorKind::Unexpected, "floor", "bare MySQL failed").with_source(error)
+}
+
+/// The server as the bare client is told of it.
+pub(super) fn options(site: &Site<'_>) -> Result<Opts> {
+    let (server, _options) = site.url.split_once('?').unwrap_or((site.url, ""));
+    let (_scheme, server) = server.split_once(':').unwrap_or_default();
+    let opts = Opts::from_url(&format!("mysql:{server}")).map_err(|e| refused(e.into()))?;
+    // As ours: not by a socket that the server names.
+    Ok(OptsBuilder::from_opts(opts).prefer_socket(false).into())
 }
 
 /// The bare client of this engine's database.
 pub(crate) fn entrant(site: &Site<'_>) -> Result<Entrant> {
-    let (server, _options) = site.url.split_once('?').unwrap_or((site.url, ""));
-    let server = server.replacen("mariadb:", "mysql:", 1);
-    let opts = Opts::from_url(&server).map_err(|e| refused(e.into()))?;
-    // As ours: not by a socket that the server names.
-    let opts: Opts = OptsBuilder::from_opts(opts).prefer_socket(false).into();
+    let opts = options(site)?;
     let (env, prefix) = (site.env.clone(), site.prefix());
     Ok(Entrant::opened("mysql_async", Role::Floor, site.env, move |_load| {
         let (opts, env, prefix) = (opts.clone(), env.clone(), prefix.clone());
