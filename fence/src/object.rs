@@ -8,8 +8,8 @@
 //! # Ok(()) }
 //! ```
 //! For stores that can put an object only if it is still the version that was read: S3 and what is compatible with it,
-//! Google Cloud Storage, Azure, and the one in memory. [`object_store`]'s local files cannot: use
-//! [`file`](crate::file) there. Another writer in between is met by reading again.
+//! Google Cloud Storage, Azure, and the one in memory. [`object_store`]'s local files can when they are wrapped in a
+//! `Local` (feature `object_store_local`). Another writer in between is met by reading again.
 //!
 //! The marks are in the object, `leasehold-fence 34 0` and a line feed before what was written, and not in its metadata:
 //! S3 tells versions apart by a hash of the content, and would not notice that metadata has changed. Programs that read
@@ -22,9 +22,14 @@
 //! # What it cannot see
 //! Programs that write without asking, and versions that somebody brings back.
 
+#[cfg(feature = "object_store_local")]
+mod local;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
+#[cfg(feature = "object_store_local")]
+pub use local::Local;
 use object_store::path::Path;
 use object_store::{
     Attributes, Error as StoreError, GetOptions, ObjectStore, PutMode, PutOptions, PutPayload, UpdateVersion,

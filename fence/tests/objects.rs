@@ -1,10 +1,13 @@
-//! Objects in a stand-in for S3, which tells versions apart by a hash of their content, as S3 does.
+//! Objects in memory, in local files, and in a stand-in for S3, which tells versions apart by a hash of their content, as S3
+//! does.
 
 use std::sync::Arc;
 
+use futures_util::StreamExt;
 use futures_util::future::join_all;
 use leasehold_fence::Sequencer;
-use leasehold_fence::object::enter;
+use leasehold_fence::object::{Local, enter};
+use leasehold_testkit::TempDir;
 use leasehold_testkit::s3::S3;
 use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
@@ -30,6 +33,10 @@ fn s3(server: &S3) -> Arc<dyn ObjectStore> {
     Arc::new(store.unwrap())
 }
 
+fn local(folder: &TempDir) -> Arc<dyn ObjectStore> {
+    Arc::new(Local::new(LocalFileSystem::new_with_prefix(folder.path()).unwrap()))
+}
+
 #[tokio::test]
 async fn s3_refuses_who_has_read_before_the_mark_was_raised() {
     let server = S3::start().unwrap();
@@ -40,8 +47,8 @@ async fn s3_refuses_who_has_read_before_the_mark_was_raised() {
 #[tokio::test]
 async fn of_many_who_have_read_the_same_one_writes() {
     const MANY: usize = 16;
-    let server = S3::start().unwrap();
-    for store in [s3(&server), Arc::new(InMemory::new())] {
+    let (server, folder) = (S3::start().unwrap(), leasehold_testkit::scratch().unwrap());
+    for store in [s3(&server), Arc::new(InMemory::new()), local(&folder)] {
         let path = Path::from("contested");
         let mut mode = PutMode::Create;
         for round in 0..20 {
@@ -58,8 +65,10 @@ async fn of_many_who_have_read_the_same_one_writes() {
 }
 
 #[tokio::test]
-async fn so_does_memory() {
+async fn so_do_memory_and_local_files() {
     overtaken(Arc::new(InMemory::new())).await;
+    let folder = leasehold_testkit::scratch().unwrap();
+    overtaken(local(&folder)).await;
 }
 
 async fn overtaken(store: Arc<dyn ObjectStore>) {
@@ -80,15 +89,28 @@ async fn overtaken(store: Arc<dyn ObjectStore>) {
 }
 
 #[tokio::test]
-async fn local_files_of_that_library_cannot_and_say_so() {
+async fn local_files_cannot_by_themselves_and_say_so() {
     let folder = leasehold_testkit::scratch().unwrap();
     let store: Arc<dyn ObjectStore> = Arc::new(LocalFileSystem::new_with_prefix(folder.path()).unwrap());
     store.put(&Path::from("x"), "plain".into()).await.unwrap();
     let error = enter(who(1), Arc::clone(&store), "x").await.unwrap_err();
     assert!(error.to_string().contains("Update"), "{error}");
-    assert_eq!(
-        store.get(&Path::from("x")).await.unwrap().bytes().await.unwrap(),
-        "plain",
-        "it was not touched"
-    );
+    let found = store.get(&Path::from("x")).await.unwrap().bytes().await.unwrap();
+    assert_eq!(found, "plain", "it was not touched");
+}
+
+/// Nothing of the counters is to be seen, and who has written in a way of its own is noticed.
+#[tokio::test]
+async fn local_files_are_what_they_were_to_others() {
+    let folder = leasehold_testkit::scratch().unwrap();
+    let store = local(&folder);
+    let path = Path::from("some/where/x");
+    let mut entered = enter(who(1), Arc::clone(&store), path.clone()).await.unwrap();
+    let listed: Vec<_> = store.list(None).map(|found| found.unwrap().location).collect().await;
+    assert_eq!(listed, std::slice::from_ref(&path));
+    std::fs::write(folder.path().join("some/where/x"), "leasehold-fence 2 0\nby hand").unwrap();
+    assert_eq!(entered.write("late").await.unwrap_err().stale().unwrap().seen, 2);
+    store.delete(&path).await.unwrap();
+    let mut again = enter(who(1), store, path).await.unwrap();
+    assert_eq!(again.read().await.unwrap(), None);
 }

@@ -82,6 +82,7 @@ const KINDS: &[Kind] = &[
     ("http", service::target),
     ("http_served", service::served),
     ("object_store", object::target),
+    ("object_local", object::local),
     ("s3", object::s3),
     ("sqlite", sqlite::target),
     ("redis", redis::target),

@@ -1,16 +1,17 @@
-//! An object of a store in memory, and one of a stand-in for S3, written by processes.
+//! An object of a store in memory; and one in local files and one of a stand-in for S3, written by processes.
 
 use std::sync::Arc;
 
-use leasehold_fence::object::enter;
+use leasehold_fence::object::{Local, enter};
 use leasehold_testkit::s3::S3;
 use object_store::aws::AmazonS3Builder;
+use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
 use crate::order::{Order, Reply, refused};
-use crate::{Answer, Check, Failure, Open, Storage, Target};
+use crate::{Answer, Check, Failure, Open, Storage, Target, folder};
 
 const PATH: &str = "some/value";
 
@@ -31,6 +32,13 @@ pub(crate) fn target() -> Result<Target, Failure> {
     })
 }
 
+pub(crate) fn local() -> Result<Target, Failure> {
+    let (keeps, place) = folder()?;
+    std::fs::create_dir(&place)?;
+    let open = Open::Processes("object-local", place);
+    Ok(Target { name: "object store, local", writes: 3_000, open, engine: None, _keeps: Box::new(keeps) })
+}
+
 pub(crate) fn s3() -> Result<Target, Failure> {
     let server = S3::start()?;
     let open = Open::Processes("s3", format!("{}/{}", server.url(), server.bucket()));
@@ -38,6 +46,11 @@ pub(crate) fn s3() -> Result<Target, Failure> {
 }
 
 impl Stored {
+    pub(crate) fn open_local(place: &str, check: Check) -> Result<Self, Failure> {
+        let store = Arc::new(Local::new(LocalFileSystem::new_with_prefix(place)?));
+        Ok(Self { store, check })
+    }
+
     pub(crate) fn open_s3(place: &str, check: Check) -> Result<Self, Failure> {
         // The client wants to know how it would encrypt, though it does not.
         drop(rustls::crypto::ring::default_provider().install_default());

@@ -119,6 +119,7 @@ async fn open(kind: &str, place: &str, check: Check) -> Result<Box<dyn Storage>,
         "sqlite-triggers" | "postgres-triggers" | "mysql-triggers" => {
             Box::new(triggers::Row::open(kind, place, check).await?)
         }
+        "object-local" => Box::new(object::Stored::open_local(place, check)?),
         "s3" => Box::new(object::Stored::open_s3(place, check)?),
         "etcd" => Box::new(etcd::Stored::open(place, check).await?),
         "zookeeper" => Box::new(zookeeper::Stored::open(place, check).await?),
