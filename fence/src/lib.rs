@@ -33,7 +33,7 @@
 //! | PostgreSQL, MySQL, MariaDB, SQLite | [`sql`] | both are in your transaction | `tokio-postgres`, `sqlx`, `mysql_async`, `rusqlite` |
 //! | Redis, Valkey | [`redis`] | both are one script | `redis` |
 //! | files | [`mod@file`] | an advisory lock is held over both | |
-//! | S3, GCS, Azure | [`object`] | a put is conditional on the version whose marks were read | `object_store` |
+//! | S3, GCS, Azure, local files as such a store | [`object`] | a put is conditional on the version whose marks were read | `object_store`, `object_store_local` |
 //! | etcd, ZooKeeper, Consul | [`etcd`], [`zookeeper`], [`consul`] | both are one transaction, and the lock itself is the mark | the same |
 //! | HTTP and gRPC services | [`tower`] | a request is inside until it is answered | `tower`, `tonic` |
 //!
