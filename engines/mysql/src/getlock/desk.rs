@@ -227,8 +227,8 @@ impl Desk {
         })
     }
 
-    /// An [`Act::Take`] is done; what its owner is to be told if the claim holds now. `first` if it was the claim's own `join`: then it does
-    /// not stay if nobody knows how it stands.
+    /// An [`Act::Take`] is done; what its owner is to be told if the claim holds now. `first` if it was the claim's own
+    /// `join`: then it does not stay if nobody knows how it stands.
     pub(super) fn taken(
         &mut self,
         key: &Key,
