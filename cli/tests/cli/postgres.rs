@@ -34,3 +34,31 @@ fn whoever_may_prints_the_schema_and_others_lock() {
     drop(gate);
     drop(holder);
 }
+
+#[test]
+fn session_locks_are_shown_by_key_and_are_not_anothers_to_end() {
+    let (world, server) = (World::new(), Postgres::start().unwrap());
+    let leasehold = |arguments: &[&str]| {
+        let mut command = world.leasehold(arguments);
+        command.env("LEASEHOLD_ENGINE", server.url().replacen("postgres:", "postgres+advisory:", 1));
+        Running::start(command)
+    };
+    let (mut steps, gate) = (world.fifo("steps"), world.fifo("gate"));
+    let script = "echo $LEASEHOLD_TOKEN > steps; read go < gate";
+    let holder = leasehold(&["run", "demo", "--", "sh", "-c", script]);
+    let held: u64 = steps.line().parse().unwrap();
+    assert_eq!(leasehold(&["run", "--no-wait", "demo", "--", "true"]).end().code(), 75);
+    // The server knows no names.
+    let shown = leasehold(&["ls"]).end().out;
+    assert!(shown.contains('#') && shown.contains("leasehold pid "), "{shown}");
+    assert!(leasehold(&["show", "demo"]).end().out.contains("leasehold pid "));
+    let refused = leasehold(&["unlock", "--force", "demo"]).end();
+    assert_ne!(refused.code(), 0);
+    assert!(refused.err.contains("leasehold cannot end"), "{}", refused.err);
+    let waiter = leasehold(&["run", "demo", "--", "sh", "-c", "echo $LEASEHOLD_TOKEN > steps"]);
+    gate.say("go");
+    assert_eq!(holder.end().code(), 0);
+    let next: u64 = steps.line().parse().unwrap();
+    assert!(next > held, "{next} after {held}");
+    assert_eq!(waiter.end().code(), 0);
+}
