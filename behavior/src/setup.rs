@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use leasehold::engine::ClockKind;
 use leasehold::observe::Observer;
 use leasehold::{Client, Clock, Engine, EngineInfo, Env, Error, ErrorKind, Reach};
 use leasehold_testkit::{Server, TempDir, Worker};
@@ -181,9 +182,13 @@ impl Setup {
     }
 
     /// The TTL of the tests' clients. Long, so that whatever is left behind hangs its test, except in chaos,
-    /// where some things do end only with their TTL.
+    /// where some things do end only with their TTL. Where that is observed, requests are slow.
     pub(crate) fn ttl(&self) -> Duration {
-        let wanted = if self.stack.layers.is_empty() { 30_000 } else { 1_000 };
+        let wanted = match self.info.clock {
+            _ if self.stack.layers.is_empty() => 30_000,
+            ClockKind::Observed => 3_000,
+            _ => 1_000,
+        };
         self.offered(Duration::from_millis(wanted))
     }
 
