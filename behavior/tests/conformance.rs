@@ -26,8 +26,8 @@ fn main() -> std::process::ExitCode {
         "consul:temp",
         "consul:temp+chaos=1",
         "consul+cluster:temp",
+        // Nor this: the stand-in has one thread, and what chaos asks for twice takes longer than a TTL.
         "dynamodb:temp",
-        "dynamodb:temp+chaos=1",
         "etcd:temp",
         "etcd:temp+chaos=1",
         "etcd+cluster:temp",
