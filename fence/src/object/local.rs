@@ -22,6 +22,10 @@ use object_store::{
 /// Beside `report.json` there is `report.json#0`, a name that the library keeps to itself and does not list. It is locked, as
 /// [`file`](crate::file) does, while an object is put, and counts the puts: times and inodes of files come again too soon.
 ///
+/// # What it costs
+/// A put waits for the other puts of its object, looks at the file and writes the counter, which is never flushed; a read
+/// reads the counter too.
+///
 /// # What it cannot see
 /// * Programs that change a file without it between a check and its put, and copies, renames and deletes: those go straight
 ///   to the files.
