@@ -11,6 +11,7 @@ fn main() -> std::process::ExitCode {
         "mysql:temp",
         "mysql:temp+chaos=1",
         "mysql+getlock:temp",
+        "mysql+getlock:temp+chaos=1",
         "postgres:temp",
         "postgres:temp+chaos=1",
         "postgres+advisory:temp",
