@@ -32,6 +32,12 @@ const SETTINGS: &str = "SET SESSION autocommit = 1 /*M!100100 , max_statement_ti
 const STARTS: u64 = 1_767_225_600 << 24;
 const COUNTED: u64 = (1 << 56) - 1;
 
+/// Whether it is still the second in which the server started.
+async fn is_just_started(conn: &mut Conn) -> mysql_async::Result<bool> {
+    let uptime: Option<(String, String)> = conn.query_first("SHOW GLOBAL STATUS LIKE 'Uptime'").await?;
+    Ok(uptime.is_some_and(|(_, seconds)| seconds == "0"))
+}
+
 /// One request: lets go of a key first, and then takes one if it is free.
 #[derive(Debug)]
 pub(super) struct Ask {
@@ -124,6 +130,10 @@ impl Link {
                  and restart the server"
                     .into(),
             ));
+        }
+        // One that is started again within the second in which it was started would give the same numbers again.
+        while is_just_started(&mut conn).await.map_err(fail)? {
+            place.env.clock.sleep_until(place.env.now() + PAUSE).await;
         }
         let id: u64 = get(&row, 0).map_err(fail)?;
         Ok((conn, u32::try_from(id).unwrap_or_default(), sent))
