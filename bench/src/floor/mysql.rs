@@ -13,6 +13,8 @@ use crate::site::Site;
 
 /// The pause before a held lock is asked for again.
 const POLL_EVERY: Duration = Duration::from_millis(1);
+/// `ER_LOCK_DEADLOCK`
+const DEADLOCK: u16 = 1213;
 
 const LOCK: &str = "INSERT IGNORE INTO bare_locks VALUES (?, 'bare', NOW(6) + INTERVAL 30 SECOND, NOW(6))";
 const UNLOCK: &str = "DELETE FROM bare_locks WHERE lock_name = ? AND owner_id = 'bare'";
@@ -80,10 +82,16 @@ struct BareSeat {
 }
 
 impl BareSeat {
-    /// How many rows it changed.
+    /// How many rows it changed. InnoDB makes deadlocks of several who insert one row while it is deleted, and whoever uses
+    /// the recipe has to ask again.
     async fn run(&mut self, statement: Statement) -> Result<u64> {
-        self.conn.exec_drop(statement, (&self.name,)).await.map_err(refused)?;
-        Ok(self.conn.affected_rows())
+        loop {
+            match self.conn.exec_drop(&statement, (&self.name,)).await {
+                Ok(()) => return Ok(self.conn.affected_rows()),
+                Err(mysql_async::Error::Server(error)) if error.code == DEADLOCK => {}
+                Err(error) => return Err(refused(error)),
+            }
+        }
     }
 }
 
