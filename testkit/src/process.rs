@@ -4,6 +4,7 @@ use std::io;
 use std::process::{Child, Command};
 use std::sync::{LazyLock, mpsc};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -25,6 +26,16 @@ pub(crate) fn pause(pid: Pid) -> io::Result<()> {
 /// Lets a paused process go on.
 pub(crate) fn resume(pid: Pid) -> io::Result<()> {
     Ok(kill(pid, Signal::SIGCONT)?)
+}
+
+/// Lets this process and those that it starts open as many files as the system allows: who is no administrator begins with
+/// 1,024, with which Consul does not start.
+pub(crate) fn allow_many_files() -> io::Result<()> {
+    let (now, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if now < most {
+        setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
+    }
+    Ok(())
 }
 
 type Job = Box<dyn FnOnce() + Send>;

@@ -181,6 +181,7 @@ impl Server {
         if running.is_some() {
             return Err(io::Error::other(format!("{self} is already running: kill or stop it first")));
         }
+        process::allow_many_files()?;
         let log = File::options().create(true).append(true).open(self.log_file())?;
         let mut command = process::mortal(&self.recipe.program);
         command.args(&self.recipe.arguments).current_dir(self.folder());
