@@ -14,8 +14,6 @@ use leasehold_testkit::mariadb::MariaDb as Server;
 
 use crate::world::{One, SECOND, within};
 
-impl One for GetLock {}
-
 fn url(server: &Server) -> String {
     of(&server.url())
 }

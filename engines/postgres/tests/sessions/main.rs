@@ -14,8 +14,6 @@ use leasehold_testkit::postgres::Postgres as Server;
 
 use crate::world::{One, SECOND};
 
-impl One for Advisory {}
-
 fn url(server: &Server) -> String {
     of(&server.url())
 }

@@ -1,15 +1,14 @@
-//! A server, engines and clients on it, and short words for requests of one item.
+//! A server, and engines and clients on it.
 
 use std::time::Duration;
 
-use leasehold_core::claim::{Leave, Manner};
 use leasehold_core::clock::BootClock;
 use leasehold_core::url::EngineUrl;
-use leasehold_core::{
-    Claim, ClaimId, ClaimRef, Client, Clock, Engine, Env, Meta, Name, Query, Refresh, Result, Standing, Token,
-};
+use leasehold_core::{ClaimId, ClaimRef, Client, Clock, Env, Result, Standing, Token};
 use leasehold_redis::{Config, Redis};
 use leasehold_testkit::redis::{Redis as Server, Reply};
+
+pub(crate) use leasehold_testkit::requests::*;
 
 /// How long anything may take before a test fails instead of hanging.
 pub(crate) const BOUND: Duration = Duration::from_secs(60);
@@ -33,88 +32,9 @@ pub(crate) async fn client(url: &str, ttl: Duration) -> Client {
     Client::builder(open(url).await).ttl(ttl).spawn().unwrap()
 }
 
-/// A claim to all of a mutex, for half a minute.
-pub(crate) fn claim(resource: &str, id: u128) -> Claim {
-    Claim {
-        name: Name::new(resource).unwrap(),
-        id: ClaimId(id),
-        capacity: 1,
-        weight: 1,
-        ttl: 30 * SECOND,
-        at_least: Duration::ZERO,
-        raise: None,
-        meta: Meta { owner: "test".into(), payload: None },
-    }
-}
-
-/// A claim to a part of something.
-pub(crate) fn share(resource: &str, id: u128, (weight, capacity): (u32, u32)) -> Claim {
-    Claim { capacity, weight, ..claim(resource, id) }
-}
-
-pub(crate) fn key(resource: &str, id: u128) -> ClaimRef {
-    claim(resource, id).key()
-}
-
 /// The claim's id as it stands in the plain key.
 pub(crate) fn hex(id: u128) -> String {
     ClaimId(id).to_string()
-}
-
-/// Requests of one item.
-pub(crate) trait One: Engine {
-    fn try_join(&self, claim: Claim) -> impl Future<Output = Result<Standing>> {
-        let reply = self.join(&[claim]);
-        async { reply.await.remove(0) }
-    }
-
-    fn join_one(&self, claim: Claim) -> impl Future<Output = Standing> {
-        let reply = self.try_join(claim);
-        async { reply.await.unwrap() }
-    }
-
-    fn try_refresh(&self, claim: &ClaimRef, ttl: Duration) -> impl Future<Output = Result<Standing>> {
-        let reply = self.refresh(&[Refresh { claim: claim.clone(), ttl, raise: None }]);
-        async { reply.await.remove(0) }
-    }
-
-    fn look(&self, claim: &ClaimRef) -> impl Future<Output = Standing> {
-        let reply = self.try_refresh(claim, 30 * SECOND);
-        async { reply.await.unwrap() }
-    }
-
-    fn try_leave(&self, claim: &ClaimRef, manner: Manner) -> impl Future<Output = Result<()>> {
-        let reply = self.leave(&[Leave { claim: claim.clone(), manner }]);
-        async { reply.await.remove(0) }
-    }
-
-    fn release(&self, claim: &ClaimRef) -> impl Future<Output = ()> {
-        let reply = self.try_leave(claim, Manner::Release);
-        async { reply.await.unwrap() }
-    }
-
-    fn names(&self, prefix: &str, limit: usize) -> impl Future<Output = Vec<String>> {
-        let page = self.inspect(Query { prefix: prefix.to_owned(), limit, after: None });
-        async { page.await.unwrap().queues.iter().map(|q| q.name.to_string()).collect() }
-    }
-}
-
-impl One for Redis {}
-
-/// The token of a held claim.
-pub(crate) fn token(standing: &Standing) -> Token {
-    match standing {
-        Standing::Held { token, .. } => *token,
-        other => panic!("not held: {other:?}"),
-    }
-}
-
-/// How many are ahead of a waiting claim.
-pub(crate) fn ahead(standing: &Standing) -> u32 {
-    match standing {
-        Standing::Queued { ahead, .. } => *ahead,
-        other => panic!("not queued: {other:?}"),
-    }
 }
 
 /// Acquires and releases, and tells the token.
