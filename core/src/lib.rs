@@ -6,6 +6,7 @@
 pub mod claim;
 pub mod client;
 pub mod clock;
+pub mod desk;
 pub mod engine;
 mod error;
 pub mod gather;

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use leasehold_core::desk::Session as _;
 use leasehold_core::gather::Gather;
-use leasehold_core::{Error, ErrorKind, Moment, Outcome, Result, Token};
+use leasehold_core::{Error, ErrorKind, Moment, Outcome, Result, Token, desk};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
 use tokio::sync::Notify;
@@ -207,15 +208,6 @@ impl Link {
         Moment::from_nanos(self.session.heard.load(Ordering::Acquire))
     }
 
-    /// For how long from now the server surely keeps it.
-    pub(super) fn left(&self, now: Moment) -> Duration {
-        if self.is_over() { Duration::ZERO } else { self.kept().saturating_sub(now.since(self.heard())) }
-    }
-
-    pub(super) fn is_over(&self) -> bool {
-        self.session.is_over()
-    }
-
     /// Its number in the server.
     pub(super) fn id(&self) -> u32 {
         self.session.id
@@ -226,6 +218,16 @@ impl Link {
         self.session.end();
         let session = Arc::clone(&self.session);
         self.session.place.runtime.spawn(async move { drop(session.conn.lock().await.take()) });
+    }
+}
+
+impl desk::Session for Link {
+    fn is_over(&self) -> bool {
+        self.session.is_over()
+    }
+
+    fn left(&self, now: Moment) -> Duration {
+        if self.is_over() { Duration::ZERO } else { self.kept().saturating_sub(now.since(self.heard())) }
     }
 }
 

@@ -1,7 +1,6 @@
 #![doc = include_str!("docs.md")]
 
 mod config;
-mod desk;
 mod link;
 mod name;
 mod pursue;
@@ -23,7 +22,7 @@ use leasehold_core::engine::{
     TokensRise, Validity, Wakeups,
 };
 use leasehold_core::inbox::Inbox;
-use leasehold_core::{Claim, ClaimRef, Env, Moment, Result};
+use leasehold_core::{Claim, ClaimRef, Env, Moment, Result, desk};
 use mysql_async::Opts;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
@@ -33,6 +32,12 @@ use crate::failure;
 
 pub use config::Config;
 use link::{Lane, Link};
+use name::Key;
+
+type Desk = desk::Desk<Key, Link>;
+type Act = desk::Act<Key, Link>;
+type Grip = desk::Grip<Link>;
+type Taken = desk::Taken<Link>;
 
 /// A session with claims is confirmed if nothing has been heard of it for this part of its time.
 const BEATS: u32 = 3;
@@ -104,7 +109,7 @@ struct Inner {
     /// Where nothing is held: ends of waits, and onlookers.
     side: Lane,
     pool: pursue::Pool,
-    desk: Mutex<desk::Desk>,
+    desk: Mutex<Desk>,
     /// Its sessions.
     links: Mutex<Vec<Weak<Link>>>,
     /// The longest TTL that was asked for, in nanoseconds.
@@ -220,7 +225,7 @@ impl<T: Send + 'static> Drop for Carried<T> {
 }
 
 impl Inner {
-    fn desk(&self) -> MutexGuard<'_, desk::Desk> {
+    fn desk(&self) -> MutexGuard<'_, Desk> {
         // Nothing under this lock can panic between two changes that belong together.
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -3,13 +3,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use leasehold_core::desk::{Pursuit, Session as _};
 use leasehold_core::{Result, Token};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::getlock::Inner;
-use crate::getlock::desk::{Act, Grip, Pursuit};
 use crate::getlock::link::{Ask, Link};
 use crate::getlock::name::Key;
+use crate::getlock::{Act, Grip, Inner};
 
 /// How often those look for whom no session is left to wait with.
 const LOOK: Duration = Duration::from_millis(250);
@@ -56,13 +56,13 @@ impl Inner {
             }
             let pause = match self.try_catch(&key, &pursuit).await {
                 Ok(Try::Caught(grip, token)) => {
-                    let caught = self.desk().caught(&key, (grip, token), self.place.env.now());
+                    let caught = self.desk().caught(&key, &pursuit, (grip, token), self.place.env.now());
                     match caught {
                         Ok(Some((id, hint))) => {
                             self.place.inbox.deliver(id, hint);
-                            break self.desk().next(key);
+                            break self.desk().next(&key);
                         }
-                        Ok(None) => break self.desk().next(key),
+                        Ok(None) => break self.desk().next(&key),
                         Err(grip) => {
                             drop(self.let_go(key.clone(), grip).await);
                             break self.abandon(key);
@@ -74,11 +74,12 @@ impl Inner {
                 Err(_) => PAUSE,
             };
             let clock = &self.place.env.clock;
+            let full = self.pool.seats.available_permits() == 0;
             let over = tokio::select! {
                 () = pursuit.over.notified() => true,
                 () = clock.sleep_until(clock.now() + pause) => false,
                 // A session has become free.
-                Ok(_) = self.pool.seats.acquire(), if pause == LOOK => false,
+                Ok(_) = self.pool.seats.acquire(), if full => false,
             };
             if over {
                 break self.abandon(key);
@@ -90,21 +91,27 @@ impl Inner {
     fn abandon(&self, key: Key) -> Option<Act> {
         let mut desk = self.desk();
         desk.abandoned(&key);
-        desk.next(key)
+        desk.next(&key)
+    }
+
+    /// A session to wait with, unless all are in use or the server takes no more.
+    async fn waiter(self: &Arc<Self>) -> Option<(Arc<Link>, OwnedSemaphorePermit)> {
+        let seat = Arc::clone(&self.pool.seats).try_acquire_owned().ok()?;
+        let link = match self.pool.take() {
+            Some(link) => link,
+            None => self.open().await.ok()?,
+        };
+        Some((link, seat))
     }
 
     async fn try_catch(self: &Arc<Self>, key: &Key, pursuit: &Pursuit) -> Result<Try> {
-        let Ok(seat) = Arc::clone(&self.pool.seats).try_acquire_owned() else {
+        let Some((link, seat)) = self.waiter().await else {
             let main = self.main(self.longest()).await?;
             let taken = main.ask(Ask { free: None, take: Some(key.clone()) }).await?;
             return Ok(match taken.token {
-                Some(token) => Try::Caught(Grip { link: main, seat: None }, token),
+                Some(token) => Try::Caught(Grip { link: main, shared: false, seat: None }, token),
                 None => Try::Busy,
             });
-        };
-        let link = match self.pool.take() {
-            Some(link) => link,
-            None => self.open().await?,
         };
         link.keep(self.longest()).await?;
         {
@@ -132,7 +139,7 @@ impl Inner {
         }
         // Only an answer to what is asked now tells how long the server keeps the session from now on.
         match link.draw().await {
-            Ok(Some(token)) => Ok(Try::Caught(Grip { link, seat: Some(seat) }, token)),
+            Ok(Some(token)) => Ok(Try::Caught(Grip { link, shared: false, seat: Some(seat) }, token)),
             // It must not keep the key.
             Ok(None) => {
                 link.give_up();

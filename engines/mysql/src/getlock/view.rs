@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use leasehold_core::desk::Session as _;
 use leasehold_core::engine::{ClaimView, Page, Query, QueueView};
 use leasehold_core::{ClaimId, Meta, Name, Result};
 

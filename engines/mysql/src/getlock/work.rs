@@ -8,13 +8,13 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use hashbrown::HashMap;
 use leasehold_core::claim::{Leave, Manner, Refresh, WAITING_TTL_MAX};
+use leasehold_core::desk::{Asker, Joined, Session as _, Stand};
 use leasehold_core::engine::{Batch, Standing};
 use leasehold_core::{Claim, ClaimId, Error, ErrorKind, Moment, Outcome, Result};
 
-use crate::getlock::desk::{Act, Asker, Grip, Joined, Stand, Taken};
 use crate::getlock::link::{Ask, Link};
 use crate::getlock::name::Key;
-use crate::getlock::{BEATS, Inner, KEPT};
+use crate::getlock::{Act, BEATS, Grip, Inner, KEPT, Taken};
 
 /// A confirmation is new enough for a renewal if it is younger than this part of the session's time.
 const FRESH_PART: u32 = 6;
@@ -51,7 +51,7 @@ impl Inner {
     async fn begin(self: &Arc<Self>, act: Act, claim: &Claim, now: Moment) -> Result<Standing> {
         let asked = match act {
             Act::Take { key, claim: asker, after } => self.take(key, asker, after, true).await,
-            Act::LetGo { .. } | Act::Pursue { .. } => unreachable!("a join takes"),
+            Act::Admit { .. } | Act::LetGo { .. } | Act::Pursue { .. } => unreachable!("a join takes"),
         };
         asked?;
         // For as long as it was asked for, if it holds.
@@ -111,7 +111,7 @@ impl Inner {
             },
             Some(Stand::Waiting(ahead)) => queued(ahead, ask.ttl),
         };
-        let next = desk.renew(id, ask.ttl, now).and_then(|key| desk.next(key));
+        let next = desk.renew(id, ask.ttl, now).and_then(|key| desk.next(&key));
         drop(desk);
         self.follow(next);
         Ok(standing)
@@ -139,7 +139,7 @@ impl Inner {
             if held && ask.manner != Manner::Release {
                 self.bell.send_replace(());
             }
-            desk.next(key)
+            desk.next(&key)
         };
         match act {
             None => Ok(()),
@@ -159,7 +159,7 @@ impl Inner {
     pub(super) fn stay(self: &Arc<Self>, id: ClaimId) {
         let next = {
             let mut desk = self.desk();
-            desk.stay(id).and_then(|key| desk.next(key))
+            desk.stay(id).and_then(|key| desk.next(&key))
         };
         self.follow(next);
     }
@@ -176,6 +176,7 @@ impl Inner {
             // Whoever is concerned asks again, or is told that its session is lost.
             match act {
                 Act::Take { key, claim, after } => drop(self.take(key, claim, after, false).await),
+                Act::Admit { .. } => unreachable!("nobody shares: that was refused"),
                 Act::LetGo { key, grip } => drop(self.let_go(key, grip).await),
                 Act::Pursue { key, pursuit } => self.pursue(key, pursuit).await,
             }
@@ -193,7 +194,7 @@ impl Inner {
         let (hint, next) = {
             let mut desk = self.desk();
             let hint = desk.taken(&key, asker.id, first, taken, self.place.env.now());
-            (hint, desk.next(key))
+            (hint, desk.next(&key))
         };
         if let Some(hint) = hint.filter(|_| !first) {
             self.place.inbox.deliver(asker.id, hint);
@@ -214,14 +215,14 @@ impl Inner {
         }
         let main = main?;
         Ok(match main.ask(ask).await?.token {
-            Some(token) => Taken::Had(Grip { link: main, seat: None }, token),
+            Some(token) => Taken::Had(Grip { link: main, shared: false, seat: None }, token),
             None => Taken::Busy,
         })
     }
 
     /// Lets go of a key.
     pub(super) async fn let_go(&self, key: Key, grip: Grip) -> Result<()> {
-        let Grip { link, seat } = grip;
+        let Grip { link, seat, .. } = grip;
         if link.is_over() {
             return Ok(());
         }
@@ -273,7 +274,7 @@ impl Inner {
 
     fn go_on(self: &Arc<Self>, keys: Vec<Key>) {
         for key in keys {
-            let next = self.desk().next(key);
+            let next = self.desk().next(&key);
             self.follow(next);
         }
     }

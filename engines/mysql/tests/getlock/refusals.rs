@@ -1,7 +1,7 @@
 //! What is refused, and in which words.
 
-use leasehold_core::Clock;
 use leasehold_core::clock::BootClock;
+use leasehold_core::{Clock, Query};
 use leasehold_testkit::mariadb::MariaDb as Server;
 
 use crate::world::{claim, fixed, share, token};
@@ -51,4 +51,26 @@ async fn a_user_without_rights_locks_on_a_read_only_server_with_limits() {
     token(&one.look(&world::key("m", 1)).await);
     one.release(&world::key("m", 1)).await;
     within("it gets it", waits).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn who_finds_no_connection_left_to_wait_with_looks() {
+    let server = Server::start().unwrap();
+    server
+        .run("CREATE USER guest WITH MAX_USER_CONNECTIONS 2; GRANT SELECT ON leasehold.* TO guest")
+        .unwrap();
+    let one = open(&url(&server)).await;
+    let two = client(&url(&server).replace("root@", "guest@")).await;
+    token(&one.join_one(claim("m", 1)).await);
+    let standing = async || {
+        let page = two.engine().inspect(Query::exactly(&claim("m", 1).name)).await.unwrap();
+        page.queues.iter().map(|queue| queue.claims.len()).sum::<usize>()
+    };
+    // Which takes its second connection.
+    assert_eq!(standing().await, 1);
+    let mutex = two.mutex("m").unwrap();
+    let waits = tokio::spawn(async move { mutex.lock().await.map(drop) });
+    within("it waits", async { while standing().await < 2 {} }).await;
+    one.release(&world::key("m", 1)).await;
+    within("it looks", waits).await.unwrap().unwrap();
 }

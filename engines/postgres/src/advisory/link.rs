@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use leasehold_core::{Error, ErrorKind, Moment, Result, Token};
+use leasehold_core::{Error, ErrorKind, Moment, Result, Token, desk};
 use tokio::sync::OnceCell;
 use tokio::task::AbortHandle;
 use tokio_postgres::Statement;
@@ -250,15 +250,6 @@ impl Link {
         Moment::from_nanos(self.heard.load(Ordering::Acquire))
     }
 
-    /// For how long from now the server surely keeps it.
-    pub(super) fn left(&self, now: Moment) -> Duration {
-        if self.is_over() { Duration::ZERO } else { self.kept().saturating_sub(now.since(self.heard())) }
-    }
-
-    pub(super) fn is_over(&self) -> bool {
-        self.life.over.load(Ordering::Acquire) || self.connection.client.is_closed()
-    }
-
     /// Its process in the server.
     pub(super) fn pid(&self) -> i32 {
         self.life.pid
@@ -267,6 +258,16 @@ impl Link {
     /// It is over, or will be at once.
     pub(super) fn give_up(&self) {
         self.life.give_up();
+    }
+}
+
+impl desk::Session for Link {
+    fn is_over(&self) -> bool {
+        self.life.over.load(Ordering::Acquire) || self.connection.client.is_closed()
+    }
+
+    fn left(&self, now: Moment) -> Duration {
+        if self.is_over() { Duration::ZERO } else { self.kept().saturating_sub(now.since(self.heard())) }
     }
 }
 

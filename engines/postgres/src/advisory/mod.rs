@@ -1,7 +1,6 @@
 #![doc = include_str!("docs.md")]
 
 mod config;
-mod desk;
 mod key;
 mod link;
 mod pursue;
@@ -23,7 +22,7 @@ use leasehold_core::engine::{
     TokensRise, Validity, Wakeups,
 };
 use leasehold_core::inbox::Inbox;
-use leasehold_core::{Claim, ClaimRef, Env, Error, ErrorKind, Moment, Result};
+use leasehold_core::{Claim, ClaimRef, Env, Error, ErrorKind, Moment, Result, desk};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
@@ -33,8 +32,14 @@ use crate::lane::{Lane, Opened, World};
 use crate::{failure, tls};
 
 pub use config::Config;
+use key::Key;
 pub use key::Keys;
 use link::{Life, Link};
+
+type Desk = desk::Desk<Key, Link>;
+type Act = desk::Act<Key, Link>;
+type Grip = desk::Grip<Link>;
+type Taken = desk::Taken<Link>;
 
 /// A session with claims is confirmed if nothing has been heard of it for this part of its time.
 const BEATS: u32 = 3;
@@ -84,7 +89,7 @@ pub(crate) struct Inner {
     /// Where nothing is held: what readers ask, cancels and onlookers.
     side: Lane<Link>,
     pool: pursue::Pool,
-    desk: Mutex<desk::Desk>,
+    desk: Mutex<Desk>,
     /// Its sessions.
     lives: Mutex<Vec<Weak<Life>>>,
     /// The longest TTL that was asked for, in nanoseconds.
@@ -213,7 +218,7 @@ impl<T: Send + 'static> Drop for Carried<T> {
 }
 
 impl Inner {
-    fn desk(&self) -> MutexGuard<'_, desk::Desk> {
+    fn desk(&self) -> MutexGuard<'_, Desk> {
         // Nothing under this lock can panic between two changes that belong together.
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }

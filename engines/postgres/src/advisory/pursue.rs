@@ -3,14 +3,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use leasehold_core::desk::{Pursuit, Session as _};
 use leasehold_core::{Result, Token};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_postgres::types::Type;
 
-use crate::advisory::Inner;
-use crate::advisory::desk::{Grip, Pursuit};
 use crate::advisory::key::Key;
 use crate::advisory::link::Link;
+use crate::advisory::{Act, Grip, Inner};
 use crate::failure;
 use crate::lane::Opened;
 
@@ -59,13 +59,13 @@ impl Inner {
             }
             let pause = match self.try_catch(key, &pursuit).await {
                 Ok(Try::Caught(grip, token)) => {
-                    let caught = self.desk().caught(key, &pursuit, (grip, token), self.world.env.now());
+                    let caught = self.desk().caught(&key, &pursuit, (grip, token), self.world.env.now());
                     match caught {
                         Ok(Some((id, hint))) => {
                             self.world.inbox.deliver(id, hint);
-                            break self.desk().next(key);
+                            break self.desk().next(&key);
                         }
-                        Ok(None) => break self.desk().next(key),
+                        Ok(None) => break self.desk().next(&key),
                         Err(grip) => {
                             drop(self.let_go(key, grip).await);
                             break self.abandon(key);
@@ -91,10 +91,10 @@ impl Inner {
         self.follow(next);
     }
 
-    fn abandon(&self, key: Key) -> Option<crate::advisory::desk::Act> {
+    fn abandon(&self, key: Key) -> Option<Act> {
         let mut desk = self.desk();
-        desk.abandoned(key);
-        desk.next(key)
+        desk.abandoned(&key);
+        desk.next(&key)
     }
 
     /// A session to wait with, unless all are in use or the server takes no more.

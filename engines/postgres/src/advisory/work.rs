@@ -8,13 +8,13 @@ use std::time::Duration;
 use futures_util::future::{join, join_all};
 use hashbrown::HashMap;
 use leasehold_core::claim::{CAPACITY_MAX, Leave, Manner, Refresh, WAITING_TTL_MAX};
+use leasehold_core::desk::{Asker, Joined, Session as _, Stand};
 use leasehold_core::engine::{Batch, Standing};
 use leasehold_core::{Claim, ClaimId, Error, ErrorKind, Moment, Outcome, Result, Token};
 
-use crate::advisory::desk::{Act, Asker, Grip, Joined, Stand, Taken};
 use crate::advisory::key::Key;
 use crate::advisory::link::Link;
-use crate::advisory::{BEATS, Inner, KEPT};
+use crate::advisory::{Act, BEATS, Grip, Inner, KEPT, Taken};
 use crate::failure;
 
 /// A confirmation is new enough for a renewal if it is younger than this part of the session's time.
@@ -113,7 +113,7 @@ impl Inner {
             },
             Some(Stand::Waiting(ahead)) => queued(ahead, ask.ttl),
         };
-        let next = desk.renew(id, ask.ttl, now).and_then(|key| desk.next(key));
+        let next = desk.renew(id, ask.ttl, now).and_then(|key| desk.next(&key));
         drop(desk);
         self.follow(next);
         Ok(standing)
@@ -142,7 +142,7 @@ impl Inner {
             if held && ask.manner != Manner::Release {
                 self.bell.send_replace(());
             }
-            desk.next(key)
+            desk.next(&key)
         };
         match act {
             None => Ok(()),
@@ -162,7 +162,7 @@ impl Inner {
     pub(super) fn stay(self: &Arc<Self>, id: ClaimId) {
         let next = {
             let mut desk = self.desk();
-            desk.stay(id).and_then(|key| desk.next(key))
+            desk.stay(id).and_then(|key| desk.next(&key))
         };
         self.follow(next);
     }
@@ -196,8 +196,8 @@ impl Inner {
         };
         let (hint, next) = {
             let mut desk = self.desk();
-            let hint = desk.taken(key, asker.id, first, taken, self.world.env.now());
-            (hint, desk.next(key))
+            let hint = desk.taken(&key, asker.id, first, taken, self.world.env.now());
+            (hint, desk.next(&key))
         };
         if let Some(hint) = hint.filter(|_| !first) {
             self.world.inbox.deliver(asker.id, hint);
@@ -253,8 +253,8 @@ impl Inner {
         };
         let (hint, next) = {
             let mut desk = self.desk();
-            let hint = desk.admitted(key, asker.id, asked.ok().flatten(), self.world.env.now());
-            (hint, desk.next(key))
+            let hint = desk.admitted(&key, asker.id, asked.ok().flatten(), self.world.env.now());
+            (hint, desk.next(&key))
         };
         if let Some(hint) = hint {
             self.world.inbox.deliver(asker.id, hint);
@@ -332,7 +332,7 @@ impl Inner {
 
     fn go_on(self: &Arc<Self>, keys: Vec<Key>) {
         for key in keys {
-            let next = self.desk().next(key);
+            let next = self.desk().next(&key);
             self.follow(next);
         }
     }

@@ -1,68 +1,99 @@
-//! Which keys one client has in the server, and for which of its claims. Sessions may take a lock that they have again and
-//! again, so it is here that the claims of one client exclude each other.
+//! What one client has of each key in the server, and which of its claims that is for. Sessions may take a lock that
+//! they have again and again, so it is here that the claims of one client exclude each other.
 //!
-//! No I/O and no clock reads: what there is to do at the server is told as an [`Act`], one at a time for each key.
+//! For engines whose locks are a database's, which belong to sessions and know neither claims nor tokens. No I/O and no clock
+//! reads: what there is to do at the server is told as an [`Act`], one at a time for each key.
 
 use std::collections::VecDeque;
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry as Slot;
-use leasehold_core::claim::{Claim, ClaimId, Manner, WAITING_TTL_MAX};
-use leasehold_core::engine::{ClaimView, Hint, QueueView, Refusal};
-use leasehold_core::ledger::QUEUE_CLAIMS_MAX;
-use leasehold_core::{Moment, Name, Token};
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
-use crate::getlock::link::Link;
-use crate::getlock::name::Key;
+use crate::claim::{Claim, ClaimId, Manner, WAITING_TTL_MAX};
+use crate::engine::{ClaimView, Hint, QueueView, Refusal};
+use crate::ledger::QUEUE_CLAIMS_MAX;
+use crate::{Moment, Name, Token};
 
-/// That a client has a key in the server: by which session.
-pub(super) struct Grip {
-    pub(super) link: Arc<Link>,
+/// A session of the server.
+pub trait Session {
+    /// Whether it is over, and with it all that it held.
+    fn is_over(&self) -> bool;
+
+    /// How long it surely lasts yet.
+    fn left(&self, now: Moment) -> Duration;
+}
+
+/// What a client has of a key in the server: by which session, and whether with others.
+pub struct Grip<L> {
+    /// The session.
+    pub link: Arc<L>,
+    /// Whether others may have it too.
+    pub shared: bool,
     /// If that session is one of those that wait.
-    pub(super) seat: Option<OwnedSemaphorePermit>,
+    pub seat: Option<OwnedSemaphorePermit>,
 }
 
 /// What is to be done at the server.
-pub(super) enum Act {
+pub enum Act<K, L> {
     /// Takes the key for a claim if it is free, after letting go of what there was.
     Take {
-        key: Key,
+        /// What is taken.
+        key: K,
+        /// Who wants it.
         claim: Asker,
-        after: Option<Grip>,
+        /// What is let go of first.
+        after: Option<Grip<L>>,
     },
+    /// Lets one more reader in.
+    Admit {
+        /// What is read under.
+        key: K,
+        /// Who wants to read.
+        claim: Asker,
+    },
+    /// Lets go of a key.
     LetGo {
-        key: Key,
-        grip: Grip,
+        /// What is let go of.
+        key: K,
+        /// How it was had.
+        grip: Grip<L>,
     },
     /// Waits for the key until it is had or [`Pursuit::over`].
     Pursue {
-        key: Key,
+        /// What is waited for.
+        key: K,
+        /// Who waits, and until when.
         pursuit: Arc<Pursuit>,
     },
 }
 
 /// For whom something is asked.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Asker {
-    pub(super) id: ClaimId,
-    pub(super) ttl: Duration,
+pub struct Asker {
+    /// The claim.
+    pub id: ClaimId,
+    /// Whether it shares.
+    pub shared: bool,
+    /// How long it is to last.
+    pub ttl: Duration,
 }
 
 /// Somebody waits for a key in the server.
-#[derive(Debug, Default)]
-pub(super) struct Pursuit {
+#[derive(Debug)]
+pub struct Pursuit {
+    /// Whether it is wanted with others.
+    pub shared: bool,
     /// Notified once when nobody needs it any more.
-    pub(super) over: Notify,
+    pub over: Notify,
 }
 
 /// Who is next to change what a client has of a key.
-#[derive(Default)]
 enum Turn {
     /// Nobody.
-    #[default]
     Idle,
     /// A request that is under way.
     Asking,
@@ -90,7 +121,7 @@ struct Entry {
 
 impl Entry {
     fn asker(&self) -> Asker {
-        Asker { id: self.claim.id, ttl: self.claim.ttl }
+        Asker { id: self.claim.id, shared: is_reader(&self.claim), ttl: self.claim.ttl }
     }
 
     fn token(&self) -> Option<Token> {
@@ -101,18 +132,31 @@ impl Entry {
     }
 }
 
-/// The claims to one key, the one that holds first.
-#[derive(Default)]
-struct Line {
+/// The claims to one key, those that hold first.
+struct Line<L> {
     entries: VecDeque<Entry>,
-    grip: Option<Grip>,
+    grip: Option<Grip<L>>,
     turn: Turn,
+    /// Whether a writer elsewhere waits for the readers here: nobody joins them any more.
+    closed: bool,
 }
 
-impl Line {
-    /// Whether somebody still waits for the key.
-    fn wants_it(&self) -> bool {
-        self.entries.front().is_some_and(|first| first.state == State::Waiting)
+impl<L> Default for Line<L> {
+    fn default() -> Self {
+        Self { entries: VecDeque::new(), grip: None, turn: Turn::Idle, closed: false }
+    }
+}
+
+impl<L> Line<L> {
+    /// Whether one more reader may be let in beside those that hold.
+    fn is_open(&self) -> bool {
+        !self.closed && self.grip.as_ref().is_some_and(|grip| grip.shared)
+    }
+
+    /// Whether the first one waits for what this pursuit is after.
+    fn wants(&self, pursuit: &Pursuit) -> bool {
+        let first = self.entries.front().filter(|first| first.state == State::Waiting);
+        first.is_some_and(|first| is_reader(&first.claim) == pursuit.shared)
             && self.entries.iter().any(|entry| entry.stays)
     }
 
@@ -129,40 +173,52 @@ impl Line {
 }
 
 /// What a `join` finds.
-pub(super) enum Joined {
-    Act(Act),
+pub enum Joined<K, L> {
+    /// That must be done first.
+    Act(Act<K, L>),
+    /// So many are ahead of it.
     Queued(u32),
+    /// It cannot stand there.
     Refused(Refusal),
     /// It stands there already.
     Known,
 }
 
 /// How a claim stands.
-pub(super) enum Stand {
-    Held(Token, Arc<Link>),
+pub enum Stand<L> {
+    /// It holds, by this session.
+    Held(Token, Arc<L>),
+    /// So many are ahead of it.
     Waiting(u32),
     /// Nobody knows yet.
     Asking,
 }
 
 /// What came of asking for a key.
-pub(super) enum Taken {
+pub enum Taken<L> {
     /// It is had.
-    Had(Grip, Token),
+    Had(Grip<L>, Token),
+    /// Somebody else has it.
     Busy,
     /// Not taken, or lost with its session.
     Failed,
 }
 
-/// All claims of a client.
-#[derive(Default)]
-pub(super) struct Desk {
-    lines: HashMap<Key, Line>,
-    places: HashMap<ClaimId, Key>,
+/// All claims of a client, by the keys `K` that the server knows, over sessions `L`.
+pub struct Desk<K, L> {
+    lines: HashMap<K, Line<L>>,
+    places: HashMap<ClaimId, K>,
 }
 
-impl Desk {
-    pub(super) fn join(&mut self, claim: &Claim, key: Key, now: Moment) -> Joined {
+impl<K, L> Default for Desk<K, L> {
+    fn default() -> Self {
+        Self { lines: HashMap::new(), places: HashMap::new() }
+    }
+}
+
+impl<K: Clone + Eq + Hash, L: Session> Desk<K, L> {
+    /// A claim stands in line from now on, or is refused.
+    pub fn join(&mut self, claim: &Claim, key: K, now: Moment) -> Joined<K, L> {
         if self.places.contains_key(&claim.id) {
             return Joined::Known;
         }
@@ -174,69 +230,75 @@ impl Desk {
         if line.entries.len() >= QUEUE_CLAIMS_MAX {
             return Joined::Refused(Refusal::QueueFull { max: QUEUE_CLAIMS_MAX as u32 });
         }
-        let alone = matches!(line.turn, Turn::Idle) && line.entries.is_empty();
+        let idle = matches!(line.turn, Turn::Idle);
+        let alone = idle && line.entries.is_empty();
+        let admitted = idle
+            && line.is_open()
+            && is_reader(claim)
+            && line.entries.back().is_some_and(|last| last.token().is_some());
         let ahead = line.ahead(claim.id);
         line.entries.push_back(Entry {
             claim: claim.clone(),
-            state: if alone { State::Asking } else { State::Waiting },
+            state: if alone || admitted { State::Asking } else { State::Waiting },
             joined: now,
             due: now + claim.waiting_ttl(),
             stays: false,
             revoked: false,
         });
         self.places.insert(claim.id, key.clone());
-        let asker = Asker { id: claim.id, ttl: claim.ttl };
+        let asker = Asker { id: claim.id, shared: is_reader(claim), ttl: claim.ttl };
         if alone {
             line.turn = Turn::Asking;
             Joined::Act(Act::Take { key, claim: asker, after: line.grip.take() })
+        } else if admitted {
+            line.turn = Turn::Asking;
+            Joined::Act(Act::Admit { key, claim: asker })
         } else {
             Joined::Queued(ahead)
         }
     }
 
     /// What is to be done next for a key, if nobody does anything yet.
-    pub(super) fn next(&mut self, key: Key) -> Option<Act> {
+    pub fn next(&mut self, key: &K) -> Option<Act<K, L>> {
         let Slot::Occupied(mut place) = self.lines.entry(key.clone()) else { return None };
         let line = place.get_mut();
         match &line.turn {
             Turn::Idle => {}
             Turn::Asking => return None,
             Turn::Pursuing(pursuit) => {
-                if !line.wants_it() {
+                if !line.wants(pursuit) {
                     pursuit.over.notify_one();
                 }
                 return None;
             }
         }
-        if line.entries.front().is_some_and(|first| first.token().is_some()) {
-            return None;
+        let holders = line.entries.iter().take_while(|entry| entry.token().is_some()).count();
+        if holders > 0 {
+            let open = line.is_open();
+            let reader = line.entries.get_mut(holders).filter(|next| open && is_reader(&next.claim))?;
+            reader.state = State::Asking;
+            line.turn = Turn::Asking;
+            return Some(Act::Admit { key: key.clone(), claim: reader.asker() });
         }
         let stays = line.entries.iter().any(|entry| entry.stays);
         let Some(first) = line.entries.front_mut() else {
-            return place.remove().grip.map(|grip| Act::LetGo { key, grip });
+            return place.remove().grip.map(|grip| Act::LetGo { key: key.clone(), grip });
         };
         if line.grip.is_some() {
             first.state = State::Asking;
             line.turn = Turn::Asking;
-            return Some(Act::Take { key, claim: first.asker(), after: line.grip.take() });
+            return Some(Act::Take { key: key.clone(), claim: first.asker(), after: line.grip.take() });
         }
         stays.then(|| {
-            let pursuit = Arc::<Pursuit>::default();
+            let pursuit = Arc::new(Pursuit { shared: is_reader(&first.claim), over: Notify::new() });
             line.turn = Turn::Pursuing(Arc::clone(&pursuit));
-            Act::Pursue { key, pursuit }
+            Act::Pursue { key: key.clone(), pursuit }
         })
     }
 
-    /// An [`Act::Take`] is done; what its owner is to be told if the claim holds now. `first` if it was the claim's own
-    /// `join`: then it does not stay if nobody knows how it stands.
-    pub(super) fn taken(
-        &mut self,
-        key: &Key,
-        id: ClaimId,
-        first: bool,
-        taken: Taken,
-        now: Moment,
-    ) -> Option<Hint> {
+    /// An [`Act::Take`] is done; what its owner is to be told if the claim holds now. `first` if it was the claim's own `join`: then it does
+    /// not stay if nobody knows how it stands.
+    pub fn taken(&mut self, key: &K, id: ClaimId, first: bool, taken: Taken<L>, now: Moment) -> Option<Hint> {
         let busy = matches!(taken, Taken::Busy);
         let line = self.lines.get_mut(key)?;
         line.turn = Turn::Idle;
@@ -244,6 +306,7 @@ impl Desk {
             && !grip.link.is_over()
         {
             line.grip = Some(grip);
+            line.closed = false;
             return self.hold(key, id, token, now);
         }
         if first && !busy {
@@ -254,32 +317,52 @@ impl Desk {
         None
     }
 
+    /// An [`Act::Admit`] is done.
+    pub fn admitted(&mut self, key: &K, id: ClaimId, token: Option<Token>, now: Moment) -> Option<Hint> {
+        let line = self.lines.get_mut(key)?;
+        line.turn = Turn::Idle;
+        // What they read under may have been lost meanwhile.
+        let holds = line.grip.as_ref().is_some_and(|grip| grip.shared && !grip.link.is_over());
+        match token.filter(|_| holds) {
+            Some(token) => self.hold(key, id, token, now),
+            None => {
+                line.closed = true;
+                if let Some(entry) = line.find(id) {
+                    entry.state = State::Waiting;
+                }
+                None
+            }
+        }
+    }
+
     /// Who waited in the server has got the key; if nobody wants it, it is given back.
-    pub(super) fn caught(
+    pub fn caught(
         &mut self,
-        key: &Key,
-        (grip, token): (Grip, Token),
+        key: &K,
+        pursuit: &Arc<Pursuit>,
+        (grip, token): (Grip<L>, Token),
         now: Moment,
-    ) -> Result<Option<(ClaimId, Hint)>, Grip> {
+    ) -> Result<Option<(ClaimId, Hint)>, Grip<L>> {
         let Some(line) = self.lines.get_mut(key) else { return Err(grip) };
-        if grip.link.is_over() || !line.wants_it() {
+        if grip.link.is_over() || !line.wants(pursuit) {
             return Err(grip);
         }
         line.turn = Turn::Idle;
+        line.closed = false;
         line.grip = Some(grip);
         let Some(id) = line.entries.front().map(|first| first.claim.id) else { return Ok(None) };
         Ok(self.hold(key, id, token, now).map(|hint| (id, hint)))
     }
 
     /// A pursuit has ended without the key.
-    pub(super) fn abandoned(&mut self, key: &Key) {
+    pub fn abandoned(&mut self, key: &K) {
         if let Some(line) = self.lines.get_mut(key) {
             line.turn = Turn::Idle;
         }
     }
 
     /// A claim holds from now on: what its owner is to be told.
-    fn hold(&mut self, key: &Key, id: ClaimId, token: Token, now: Moment) -> Option<Hint> {
+    fn hold(&mut self, key: &K, id: ClaimId, token: Token, now: Moment) -> Option<Hint> {
         let line = self.lines.get_mut(key)?;
         let entry = line.entries.iter_mut().find(|entry| entry.claim.id == id)?;
         if entry.due <= now {
@@ -293,7 +376,7 @@ impl Desk {
     }
 
     /// How a claim stands that is alive.
-    pub(super) fn stand(&self, id: ClaimId, now: Moment) -> Option<Stand> {
+    pub fn stand(&self, id: ClaimId, now: Moment) -> Option<Stand<L>> {
         let line = self.lines.get(self.places.get(&id)?)?;
         let entry = line.entries.iter().find(|entry| entry.claim.id == id)?;
         if entry.due <= now || entry.revoked {
@@ -307,7 +390,7 @@ impl Desk {
     }
 
     /// A claim's owner is heard of: it lives on, and if it waits, it stays. Its key.
-    pub(super) fn renew(&mut self, id: ClaimId, ttl: Duration, now: Moment) -> Option<Key> {
+    pub fn renew(&mut self, id: ClaimId, ttl: Duration, now: Moment) -> Option<K> {
         let key = self.places.get(&id)?.clone();
         let entry = self.lines.get_mut(&key)?.find(id)?;
         let ttl = if entry.token().is_some() { ttl } else { ttl.min(WAITING_TTL_MAX) };
@@ -317,7 +400,7 @@ impl Desk {
     }
 
     /// The same for one that has just come to hold, at its `join`.
-    pub(super) fn renew_if_held(&mut self, id: ClaimId, ttl: Duration, now: Moment) {
+    pub fn renew_if_held(&mut self, id: ClaimId, ttl: Duration, now: Moment) {
         let Some(key) = self.places.get(&id) else { return };
         let entry = self.lines.get_mut(key).and_then(|line| line.find(id));
         if let Some(entry) = entry.filter(|entry| entry.token().is_some()) {
@@ -326,14 +409,14 @@ impl Desk {
     }
 
     /// A claim's owner waits for it. Its key.
-    pub(super) fn stay(&mut self, id: ClaimId) -> Option<Key> {
+    pub fn stay(&mut self, id: ClaimId) -> Option<K> {
         let key = self.places.get(&id)?.clone();
         self.lines.get_mut(&key)?.find(id)?.stays = true;
         Some(key)
     }
 
     /// Ends a claim; its key, and whether it held.
-    pub(super) fn leave(&mut self, id: ClaimId, manner: Manner) -> Option<(Key, bool)> {
+    pub fn leave(&mut self, id: ClaimId, manner: Manner) -> Option<(K, bool)> {
         let key = self.places.get(&id)?.clone();
         let entry = self.lines.get_mut(&key)?.find(id)?;
         let held = entry.token().is_some();
@@ -351,12 +434,12 @@ impl Desk {
     }
 
     /// Removes the dead; their keys.
-    pub(super) fn bury_dead(&mut self, now: Moment) -> Vec<Key> {
+    pub fn bury_dead(&mut self, now: Moment) -> Vec<K> {
         self.remove_all(|_, entry| entry.due <= now)
     }
 
     /// Removes those whose session is over; their keys.
-    pub(super) fn bury_lost(&mut self) -> Vec<Key> {
+    pub fn bury_lost(&mut self) -> Vec<K> {
         let lost = self.remove_all(|line, entry| {
             entry.token().is_some() && line.as_ref().is_none_or(|grip| grip.link.is_over())
         });
@@ -368,7 +451,7 @@ impl Desk {
         lost
     }
 
-    fn remove_all(&mut self, goes: impl Fn(&Option<Grip>, &Entry) -> bool) -> Vec<Key> {
+    fn remove_all(&mut self, goes: impl Fn(&Option<Grip<L>>, &Entry) -> bool) -> Vec<K> {
         let mut keys = Vec::new();
         for (key, line) in &mut self.lines {
             let before = line.entries.len();
@@ -388,14 +471,14 @@ impl Desk {
     }
 
     /// When the next one is due.
-    pub(super) fn next_due(&self) -> Moment {
+    pub fn next_due(&self) -> Moment {
         let due = self.lines.values().flat_map(|line| &line.entries).map(|entry| entry.due);
         due.min().unwrap_or(Moment::NEVER)
     }
 
     /// The claims as an onlooker sees them, by name.
-    pub(super) fn view(&self, prefix: &str, now: Moment) -> Vec<(Key, QueueView)> {
-        let mut queues: Vec<(Key, QueueView)> = Vec::new();
+    pub fn view(&self, prefix: &str, now: Moment) -> Vec<(K, QueueView)> {
+        let mut queues: Vec<(K, QueueView)> = Vec::new();
         for (key, line) in &self.lines {
             let mut by_name: HashMap<Name, QueueView> = HashMap::new();
             let alive = line.entries.iter().filter(|entry| entry.due > now);
@@ -420,4 +503,8 @@ impl Desk {
         }
         queues
     }
+}
+
+fn is_reader(claim: &Claim) -> bool {
+    claim.weight < claim.capacity
 }
