@@ -4,7 +4,7 @@ use leasehold_core::ordered::Key;
 use leasehold_core::{Name, Result};
 
 use crate::failure;
-use crate::line::{Seen, of_key};
+use crate::line::{Seen, key, of_key};
 use crate::plan::{Leaving, plan, without_heir};
 use crate::store::{Inner, TRIES};
 use crate::wire::{LOCK_FLAGS, Op, Undone, Why};
@@ -16,6 +16,8 @@ impl Inner {
         let _turn = self.own.turn(session, claim).await;
         let leaving = Leaving { session, claim };
         let left = match self.own.hold(session, claim) {
+            // Who shares may have company that came since: nothing that it wrote is changed by that.
+            Some(seen) if !seen.holder().is_some_and(|holder| holder.takes_all()) => false,
             Some(seen) if seen.spots.is_empty() && seen.doubles.is_empty() => {
                 self.leave_alone(name, &seen, leaving).await?
             }
@@ -85,6 +87,8 @@ impl Inner {
         for _ in 0..TRIES {
             let seen = self.look("release", name).await?;
             if !seen.stands().iter().any(|stand| leaving.is(stand)) {
+                // It may have gone by a request whose answer was lost: whoever of ours waits for that has not been told.
+                self.rings.ring(name, &key(leaving.session, leaving.claim));
                 return self.give_back(name, &seen, leaving).await;
             }
             let upset = theirs.then_some(leaving.session);

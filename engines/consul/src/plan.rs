@@ -29,8 +29,6 @@ pub(crate) struct Plan {
     pub(crate) let_in: Vec<Key>,
     /// What is seen once it is done, where that is known: then the lock's own key has the index of the transaction.
     pub(crate) then: Option<Seen>,
-    /// Whether more are to be let in than one transaction can.
-    pub(crate) more: bool,
 }
 
 /// Who goes.
@@ -200,7 +198,6 @@ impl Plan {
         for stand in outside {
             let Some(spot) = stand.spot else { continue };
             if self.admits.len() >= AT_ONCE {
-                self.more = true;
                 return;
             }
             let place = Place { held: true, ..stand.place.clone() };

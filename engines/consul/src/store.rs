@@ -355,10 +355,13 @@ impl Store for Kv {
     }
 
     fn upset(&self, session: &SessionId) -> Work<()> {
-        let mood = self.0.mood(session);
+        let mut mood = self.0.mood(session);
+        // What happens from now on is news, whenever this is awaited.
+        if let Some(mood) = &mut mood {
+            mood.mark_unchanged();
+        }
         Box::pin(async move {
             let Some(mut mood) = mood else { return };
-            mood.mark_unchanged();
             // That nobody listens any more is news, too.
             let _ = mood.changed().await;
         })

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::{StreamExt, stream};
 use leasehold_core::observe::{Event, Observer, What};
-use leasehold_core::{Client, Engine};
+use leasehold_core::{Client, Engine, Hint};
 use leasehold_testkit::consul::Consul as Server;
 
 use crate::world::*;
@@ -48,7 +48,9 @@ async fn heartbeats_do_not_depend_on_how_much_is_held() {
 
 #[tokio::test]
 async fn of_two_hundred_waiters_a_release_wakes_one() {
-    let server = Server::start().unwrap();
+    let server = Server::builder().log_requests().start().unwrap();
+    // Whoever is woken looks at the line.
+    let looks = || server.requests("PUT", "/v1/txn");
     let holder = claim("m", 1000);
     let one = open(&server.url()).await;
     token(&one.join_one(&holder).await);
@@ -82,6 +84,7 @@ async fn of_two_hundred_waiters_a_release_wakes_one() {
         })
         .collect();
     tokio::task::yield_now().await;
+    let before = looks();
     one.release(&holder).await;
     within("the next one is told", told.wait_for(|count| *count > 0)).await.unwrap();
     // Whatever else has been sent meanwhile has arrived before these answers.
@@ -89,6 +92,36 @@ async fn of_two_hundred_waiters_a_release_wakes_one() {
         assert_eq!(standing(engine, "m").await, 200);
     }
     let woken = woken.load(Ordering::Relaxed);
-    assert!(woken <= 2, "{woken} were woken");
+    assert!(woken <= 2, "{woken} were told that it is their turn");
+    // The release, one who looks, and four onlookers.
+    let looks = looks() - before;
+    assert!(looks <= 12, "{looks} requests");
     waiting.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+/// One transaction lets in a dozen.
+#[tokio::test]
+async fn all_readers_of_many_sessions_come_in_when_a_writer_goes() {
+    let server = Server::builder().log_requests().start().unwrap();
+    let (writer, readers) = (share("m", 1000, (9000, 9000)), 2..32);
+    let one = open(&server.url()).await;
+    token(&one.join_one(&writer).await);
+    let mut waiting = Vec::new();
+    for id in readers {
+        let engine = open(&server.url()).await;
+        let reader = share("m", id, (1, 9000));
+        ahead(&engine.join_one(&reader).await);
+        waiting.push((engine, reader));
+    }
+    let told: Vec<_> = waiting
+        .into_iter()
+        .map(|(engine, reader)| tokio::spawn(async move { engine.hint(&reader).await }))
+        .collect();
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    one.release(&writer).await;
+    for hint in told {
+        assert!(matches!(hint.await.unwrap(), Hint::Held(_)));
+    }
 }

@@ -84,7 +84,14 @@ async fn readers_keep_the_lock_of_others_out_until_the_last_has_gone() {
         server.api("PUT", &path, "").unwrap().ok().unwrap().trim().to_owned()
     };
     assert_eq!(take(), "false");
+    let made = || {
+        let key = server.api("GET", "/v1/kv/m/.lock", "").unwrap().ok().unwrap();
+        let at = key.find("\"CreateIndex\":").unwrap();
+        key[at..].split(',').next().unwrap().to_owned()
+    };
+    let before = made();
     one.release(&first).await;
+    assert_eq!(made(), before, "it must not be nobody's for a moment");
     assert_eq!(take(), "false", "the second still holds");
     assert!(matches!(other.look(&second).await, Standing::Held { .. }));
     other.release(&second).await;
