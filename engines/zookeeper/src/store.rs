@@ -56,10 +56,10 @@ impl Tree {
 /// How much of a session's time-out cannot be counted on after a heartbeat. A heartbeat is agreed on by a majority, so
 /// its leader is one; but the leader learns who is alive from what the other servers tell it every half tick. If the one
 /// that we are connected to is cut off before it has, the leader counts from what it was told last: from the last request
-/// or ping before that. The library pings after 3/8 of the time that a server may be silent. A tick is twice the half that
-/// is meant.
+/// or ping before that. The library looks every eighth of the time that a server may be silent, and pings if it has sent
+/// nothing for three of them: between two pings is less than half of that time. A tick is twice the half that is meant.
 pub(crate) fn unsure(timeout: Duration, tick: Duration) -> Duration {
-    silence(timeout) * 3 / 8 + tick
+    silence(timeout) / 2 + tick
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
